@@ -1,0 +1,55 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := libs/common services/vault services/runner services/analytics services/gateway deploy/embedded
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
+
+.PHONY: help install demo run test check format lock schemas bench clean
+
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+install: .venv/installed ## Set up .venv with everything locked by hash
+
+.venv/installed: requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+demo: install ## Start the stack with a simulated provider, run prompts, show what they cost
+	@$(BIN)/python -m embedded demo
+
+run: install ## Start the stack on your own keys
+	@$(BIN)/python -m embedded run
+
+test: install ## Every everyday test, on real engines
+	$(BIN)/pytest
+
+check: install ## Lint, types, imports, schema drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(subst $(SPACE),:,$(PACKAGES)) $(BIN)/mypy $(addprefix -p ,$(foreach file,$(MODULES),$(notdir $(patsubst %/,%,$(dir $(file))))))
+	$(BIN)/mypy $(wildcard libs/*/tests services/*/tests deploy/*/tests tests bench)
+	$(BIN)/lint-imports
+	$(BIN)/python -m common.contracts --check
+
+format: install ## Put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## Resolve the dependencies anew, with hashes and without index URLs
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		$(foreach package,$(PACKAGES),--no-emit-package tallyrun-$(notdir $(package))) \
+		requirements.in -o requirements.lock
+
+schemas: install ## Write the JSON Schemas of the contracts
+	$(BIN)/python -m common.contracts
+
+bench: install ## Measure, against comparisons run in the same minute
+	$(BIN)/python -m bench
+
+clean: ## Remove the virtual environment and caches (data in .tallyrun stays)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,3 @@
+"""The fixtures of the whole run."""
+
+pytest_plugins = ["common.testing"]

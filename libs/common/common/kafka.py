@@ -1,0 +1,149 @@
+"""Kafka, as every service uses it: topics by declaration, bounded sends, and a reader of one partition's news."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from common.contracts.topics import CO_PARTITIONED, MAX_MESSAGE_BYTES, TOPICS
+from common.errors import TallyrunError, Unavailable
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+Record = ConsumerRecord
+
+FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes": 4 * MAX_MESSAGE_BYTES}
+"""aiokafka's defaults (1 MiB a partition) would stall on one large run."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The broker did not answer in time, and may still append the record. Before `publish_by` nobody can tell."""
+
+
+class TopicMismatch(TallyrunError):
+    """The cluster's topics are not as declared; the message says which and what to do."""
+
+
+async def declare_topics(bootstrap: str, replication: int) -> None:
+    """Create what is missing, then check every partition count; raise `TopicMismatch` where one differs."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await _create_missing(admin, replication)
+        _check({meta["topic"]: len(meta["partitions"]) for meta in await _described(admin)})
+    finally:
+        await admin.close()
+
+
+async def _create_missing(admin: AIOKafkaAdminClient, replication: int) -> None:
+    present = set(await admin.list_topics())
+    missing = [
+        NewTopic(t.name, t.partitions, replication, topic_configs=t.config(replication))
+        for t in TOPICS
+        if t.name not in present
+    ]
+    if missing:
+        answer = await admin.create_topics(missing)
+        for name, code, *reason in answer.topic_errors:
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise TopicMismatch(f"topic {name} could not be created: {for_code(code).__name__} {reason}")
+
+
+async def _described(admin: AIOKafkaAdminClient) -> list[dict[str, object]]:
+    """Return the declared topics' metadata; a topic just made may take a moment to be known everywhere."""
+    names = [t.name for t in TOPICS]
+    for _ in range(100):
+        described = await admin.describe_topics(names)
+        if all(meta["error_code"] == 0 and meta["partitions"] for meta in described):
+            return described
+        await asyncio.sleep(0.1)
+    raise TopicMismatch("the cluster does not list the declared topics within 10 s")
+
+
+def _check(counts: dict[str, int]) -> None:
+    """Raise unless the co-partitioned topics have equal counts, and every other topic its declared one."""
+    found = {t.name: counts[t.name] for t in CO_PARTITIONED}
+    if len(set(found.values())) != 1:
+        raise TopicMismatch(
+            f"partition counts differ: {found}. They must be equal, since a completion goes to its request's"
+            " partition number. Counts never change in place: recreate the topics, or declare a new version."
+        )
+    wrong = {t.name: counts[t.name] for t in TOPICS if t not in CO_PARTITIONED and counts[t.name] != t.partitions}
+    if wrong:
+        raise TopicMismatch(f"topics with another partition count than declared: {wrong}. Recreate them.")
+
+
+class Publisher:
+    """An idempotent producer whose every send is bounded. Start it, and close it, in the app's lifespan."""
+
+    def __init__(self, bootstrap: str, *, linger_ms: int = 0) -> None:
+        self._bootstrap = bootstrap
+        self._linger_ms = linger_ms
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            max_request_size=MAX_MESSAGE_BYTES,
+            linger_ms=self._linger_ms,
+        )
+        await self._producer.start()
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Return once the broker has acknowledged.
+
+        Raises `Unavailable` if the record was surely not appended, `OutcomeUnknown` if that cannot be said within
+        `timeout` seconds (None waits for ever: for a record that must get there).
+        """
+        assert self._producer is not None, "start() first"
+        try:
+            async with asyncio.timeout(timeout):
+                acknowledged = await self._producer.send(
+                    topic, value, key=key, partition=partition, headers=list(headers)
+                )
+                await asyncio.shield(acknowledged)
+        except TimeoutError as error:
+            raise OutcomeUnknown("the message broker does not answer", retry_after=5) from error
+        except KafkaError as error:
+            raise Unavailable(f"the message broker refused: {type(error).__name__}", retry_after=5) from error
+
+
+@asynccontextmanager
+async def partition_news(
+    bootstrap: str, topic: str, partitions: Sequence[int]
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Yield a consumer that reads these partitions from their end on, in no group and without commits."""
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=500, **FETCH_LIMITS
+    )
+    await consumer.start()
+    try:
+        assigned = [TopicPartition(topic, partition) for partition in partitions]
+        consumer.assign(assigned)
+        await consumer.seek_to_end(*assigned)
+        yield consumer
+    finally:
+        await consumer.stop()

@@ -1,0 +1,1 @@
+"""Kafka in, ClickHouse; every question about runs and money."""

@@ -1,0 +1,1 @@
+"""HTTP in: accept runs, wait for replies, serve answers."""

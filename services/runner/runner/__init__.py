@@ -1,0 +1,1 @@
+"""Kafka in: schedule, lease, call, price, complete."""
