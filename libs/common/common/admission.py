@@ -14,7 +14,7 @@ from common.identity import Grant, Verifier
 
 OLDEST_MS = 8 * DAY_MS
 NEWEST_MS = 5 * 60_000
-"""accepted_at lies within [append time − 8 d, + 5 min]: retention plus a day, and a clock that runs ahead."""
+"""accepted_at lies within [append time - 8 d, + 5 min]: retention plus a day, and a clock that runs ahead."""
 
 GRANTS_REMEMBERED = 4096
 

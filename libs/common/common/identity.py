@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from joserfc import jwt
@@ -68,9 +69,7 @@ class Signer:
             self._tokens[audience] = token, expires
         return token
 
-    def grant(
-        self, workspace_id: UUID, providers: tuple[str, ...], expires_at: int, key_id: UUID | None = None
-    ) -> str:
+    def grant(self, workspace_id: UUID, providers: tuple[str, ...], expires_at: int, key_id: UUID | None = None) -> str:
         """Sign a new grant."""
         claims = {
             "iss": self._service,
@@ -122,7 +121,7 @@ class Verifier:
         except (KeyError, TypeError, ValidationError) as error:
             raise Unauthenticated("the grant lacks a claim") from error
 
-    def _claims(self, token: str) -> dict[str, object]:
+    def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims of a token whose `iss` is the very service whose key signed it."""
         for service, key in self._keys.items():
             try:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -15,10 +16,12 @@ from common.errors import TallyrunError, Unavailable
 log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes]]
-Record = ConsumerRecord
+Record = ConsumerRecord[bytes, bytes]
 
 FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes": 4 * MAX_MESSAGE_BYTES}
 """aiokafka's defaults (1 MiB a partition) would stall on one large run."""
+
+RETRY_SECONDS = 1.0
 
 
 class OutcomeUnknown(Unavailable):
@@ -48,13 +51,13 @@ async def _create_missing(admin: AIOKafkaAdminClient, replication: int) -> None:
         if t.name not in present
     ]
     if missing:
-        answer = await admin.create_topics(missing)
+        answer: Any = await admin.create_topics(missing)
         for name, code, *reason in answer.topic_errors:
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise TopicMismatch(f"topic {name} could not be created: {for_code(code).__name__} {reason}")
 
 
-async def _described(admin: AIOKafkaAdminClient) -> list[dict[str, object]]:
+async def _described(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
     """Return the declared topics' metadata; a topic just made may take a moment to be known everywhere."""
     names = [t.name for t in TOPICS]
     for _ in range(100):
@@ -130,11 +133,26 @@ class Publisher:
         except KafkaError as error:
             raise Unavailable(f"the message broker refused: {type(error).__name__}", retry_after=5) from error
 
+    async def deliver(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Try until the broker has acknowledged: for what is known nowhere else."""
+        while True:
+            try:
+                return await self.send(topic, value, key=key, headers=headers, partition=partition)
+            except Unavailable as error:
+                log.warning("a record for %s was refused; trying again: %s", topic, error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+
 
 @asynccontextmanager
-async def partition_news(
-    bootstrap: str, topic: str, partitions: Sequence[int]
-) -> AsyncIterator[AIOKafkaConsumer]:
+async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer that reads these partitions from their end on, in no group and without commits."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=500, **FETCH_LIMITS

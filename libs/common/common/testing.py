@@ -8,6 +8,8 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,19 +24,25 @@ SERVICES = ("gateway", "runner", "vault", "analytics")
 START_SECONDS = 60
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bootstrap address of a real broker with the declared topics."""
-    home, port = tmp_path_factory.mktemp("kafka"), free_port()
-    with (home / "log").open("wb") as log:
-        broker = subprocess.Popen(kafka_command(home, port, free_port()), stdout=log, stderr=log)  # noqa: S603
-        try:
-            _wait_for(port, broker)
-            asyncio.run(declare_topics(f"127.0.0.1:{port}", replication=1))
-            yield f"127.0.0.1:{port}"
-        finally:
-            broker.kill()
-            broker.wait()
+@dataclass(frozen=True)
+class Broker:
+    """A broker of a test's own, that it may freeze or kill."""
+
+    bootstrap: str
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def running_broker(home: Path, port: int) -> Iterator[Broker]:
+    """Run a broker on this home and port; started again on the same ones it has kept its data."""
+    with (home / "log").open("ab") as log:
+        process = subprocess.Popen(kafka_command(home, port, free_port()), stdout=log, stderr=log)  # noqa: S603 - ours
+    try:
+        _wait_for(port, process)
+        yield Broker(f"127.0.0.1:{port}", process)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -43,6 +51,21 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, "the broker ended while it was starting"
         assert time.monotonic() < until, f"the broker does not listen within {START_SECONDS} s"
         time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bootstrap address of a real broker with the declared topics."""
+    with running_broker(tmp_path_factory.mktemp("kafka"), free_port()) as broker:
+        asyncio.run(declare_topics(broker.bootstrap, replication=1))
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker without topics, that the test may freeze or kill."""
+    with running_broker(tmp_path, free_port()) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,10 @@ class Lease(_Message):
 
 
 class CredentialsChanged(Event):
-    """Vault → every runner: drop the leases of this key up to this revision, now. Keyed by the key id."""
+    """Vault → every runner: drop the leases of this key that are older than `revision`, now. Keyed by the key id.
+
+    `revision` is the one the change gave the key: leases of what is valid after it carry that revision or a later one.
+    """
 
     TYPE: ClassVar[str] = "credentials.v1.changed"
 

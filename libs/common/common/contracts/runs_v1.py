@@ -60,8 +60,10 @@ class RunRequested(Event):
 
 
 class Usage(_Part):
-    """Tokens as billed. `input` counts every input token, cached reads and cache writes included;
-    `output` includes reasoning. So the total is input + output for every provider."""
+    """Tokens as billed; the total is input + output for every provider.
+
+    `input` counts every input token, cached reads and cache writes included; `output` includes reasoning.
+    """
 
     input: Tokens = 0
     output: Tokens = 0

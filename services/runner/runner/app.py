@@ -1,0 +1,146 @@
+"""How the runner is put together."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from prometheus_client import Counter, Gauge
+
+from common.admission import Admission
+from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
+from common.contracts.topics import BATCHED
+from common.errors import Unavailable
+from common.http import ServiceClient, service_app
+from common.identity import Signer, Verifier
+from common.kafka import Publisher, declare_topics
+from common.providers import Providers, ProviderSettings
+from runner.complete import Completions
+from runner.consumer import RunConsumer
+from runner.dispatch import Dispatcher, Turn
+from runner.evictions import eviction_broker
+from runner.execute import Executor
+from runner.journal import Journal
+from runner.lane import Lane
+from runner.leases import Leases
+from runner.pricing import price
+from runner.providers import Answer, provider_for
+from runner.rejections import Rejections
+from runner.schedule import Schedule
+from runner.settings import RunnerSettings
+from runner.vault import HttpVault
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+"""The runner's HTTP side answers probes only."""
+
+LEAVE_SECONDS = 5.0
+
+runs_ended = Counter("tallyrun_runs_ended", "Runs carried out to their end", ["provider", "status"])
+runs_in_flight = Gauge("tallyrun_runs_in_flight", "Runs being carried out now")
+
+
+class Runner:
+    """The parts of one runner process, wired."""
+
+    def __init__(self, settings: RunnerSettings, provider_settings: ProviderSettings) -> None:
+        self._settings = settings
+        bootstrap = settings.kafka_bootstrap_servers
+        specs = Providers.load(provider_settings).all()
+        self._providers = {spec.name: provider_for(spec) for spec in specs}
+        self._catalogues = {spec.name: spec.catalogue for spec in specs}
+        self._vault = ServiceClient(str(settings.vault_url), "vault", Signer.load("runner", settings.identity_dir))
+        leases = Leases(HttpVault(self._vault))
+        self._publisher = Publisher(bootstrap)
+        self._completions = Completions(self._publisher)
+        self._executor = Executor(
+            self._providers,
+            leases,
+            self._price,
+            call_seconds=settings.call_seconds,
+            previews=settings.prompt_previews,
+        )
+        self._schedule: Schedule[Turn] = Schedule()
+        self._dispatcher = Dispatcher(self._schedule, self._carry_out, settings.runner_slots)
+        runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
+        self._admission = Admission(Verifier.load(settings.identity_dir))
+        self._journal = Journal(bootstrap)
+        self._rejections = Rejections(self._publisher)
+        self.consumer = RunConsumer(bootstrap, settings.runner_group, self._lane, self._forget_lost)
+        self._evictions = eviction_broker(bootstrap, leases)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Consume and carry out until the end of the block, then drain."""
+        await declare_topics(self._settings.kafka_bootstrap_servers, self._settings.kafka_replication)
+        async with AsyncExitStack() as stack:
+            for provider in self._providers.values():
+                stack.push_async_callback(provider.close)
+            stack.push_async_callback(self._vault.close)
+            await self._publisher.start()
+            stack.push_async_callback(self._publisher.close)
+            await self._evictions.start()
+            stack.push_async_callback(self._evictions.stop)
+            tasks = [asyncio.create_task(self.consumer.run()), asyncio.create_task(self._dispatcher.run())]
+            try:
+                yield
+            finally:
+                await self._drain(tasks)
+
+    async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Start nothing more, let the calls finish, commit, leave."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        cut_short = await self._dispatcher.drain(self._settings.drain_seconds)
+        if cut_short:
+            log.warning("calls were cut short; their runs will be called again", extra={"calls": cut_short})
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await self.consumer.leave()
+
+    def _lane(self) -> Lane:
+        return Lane(self._admission, self._journal, self._offer, self._rejections.publish)
+
+    def _offer(self, turn: Turn) -> None:
+        if not self._dispatcher.adopt(turn):
+            request = turn.admitted.request
+            self._schedule.put(request.workspace_id, turn, bulk=turn.topic == BATCHED.name)
+
+    def _forget_lost(self) -> None:
+        """What waited from partitions that were taken away is the next owner's."""
+        self._schedule.keep(lambda turn: not turn.lane.closed)
+
+    async def _carry_out(self, turn: Turn) -> None:
+        completed: RunCompleted = await self._executor.execute(turn.admitted)
+        await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
+        runs_ended.labels(completed.provider, completed.status).inc()
+
+    def _price(self, run: RunRequested, answer: Answer) -> Cost:
+        return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
+
+    async def ready(self) -> None:
+        """Raise `Unavailable` while this runner is no member of the group."""
+        if not self.consumer.connected:
+            raise Unavailable("the runner has not joined its group")
+
+
+def create_app(settings: RunnerSettings, provider_settings: ProviderSettings) -> FastAPI:
+    """Return the runner's HTTP side; its life is the runner's."""
+    runner: Runner | None = None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal runner
+        runner = Runner(settings, provider_settings)
+        async with runner.running():
+            yield
+
+    async def ready() -> None:
+        if runner is None:
+            raise Unavailable("the runner is starting")
+        await runner.ready()
+
+    return service_app("Tallyrun runner", lifespan, ready, MAX_BODY_BYTES)

@@ -1,0 +1,51 @@
+"""How a run's end becomes known: first the journal, and once that is acknowledged, the one who waits."""
+
+from typing import Protocol
+
+from common.contracts.event import INSTANCE_HEADER
+from common.contracts.runs_v1 import ReplyTo, RunCompleted
+from common.contracts.topics import COMPLETED, MAX_MESSAGE_BYTES, REPLIES
+from common.kafka import Headers
+
+ENVELOPE_BYTES = 64 * 1024
+"""What record, headers and batch may add to a value before the broker finds it too large."""
+
+
+class Sender(Protocol):
+    """Appends records."""
+
+    async def deliver(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Return once the broker has acknowledged, however long that takes."""
+
+
+class Completions:
+    """Publishes completions. A lost reply would lose no run, but would leave its caller waiting."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def publish(self, completed: RunCompleted, partition: int, reply_to: ReplyTo | None) -> None:
+        """Append to the completed topic's `partition` (the request's own), then reply to who waits."""
+        key, headers, value = completed.run_id.bytes, completed.headers(), _fitting(completed)
+        await self._sender.deliver(COMPLETED.name, value, key=key, headers=headers, partition=partition)
+        if reply_to is not None:
+            addressed = [*headers, (INSTANCE_HEADER, reply_to.instance.encode())]
+            await self._sender.deliver(REPLIES.name, value, key=key, headers=addressed, partition=reply_to.partition)
+
+
+def _fitting(completed: RunCompleted) -> bytes:
+    """Return the value; an output too large for one message is cut, marked, and the run still ends."""
+    value = completed.encode()
+    excess = len(value) - (MAX_MESSAGE_BYTES - ENVELOPE_BYTES)
+    if excess <= 0:
+        return value
+    output = (completed.output or "").encode()[: (MAX_MESSAGE_BYTES - ENVELOPE_BYTES) // 8].decode(errors="ignore")
+    return completed.model_copy(update={"response": None, "output": output, "truncated": True}).encode()

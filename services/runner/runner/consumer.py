@@ -1,0 +1,173 @@
+"""Kafka in: the runs of this runner's partitions, and the committed offset that follows their ends (R1)."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
+from common.kafka import Record
+from runner.lane import Lane
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 100
+POLL_RECORDS = 500
+COMMIT_SECONDS = 0.25
+RECONNECT_SECONDS = 2.0
+
+MOST_UNFINISHED = 2_000
+"""Records of one topic in hand, waiting or running, before its partitions are paused."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""The same in bytes of record values."""
+
+MOST_SPAN = 10_000
+"""Offsets between a partition's oldest unfinished record and its newest: what a crash may have to read again."""
+
+NewLane = Callable[[], Lane]
+
+
+class Assignment:
+    """The partitions this runner owns between two rebalances, and the one committer that ends with them."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, owned: set[TopicPartition], new_lane: NewLane) -> None:
+        self._consumer = consumer
+        self._lanes = {tp: new_lane() for tp in owned}
+        self._committed: dict[TopicPartition, int] = {}
+        self._committer = asyncio.create_task(self._commit_regularly())
+
+    def receive(self, records: dict[TopicPartition, list[Record]]) -> None:
+        """Hand each record to its lane."""
+        for tp, batch in records.items():
+            for record in batch:
+                self._lanes[tp].receive(record)
+
+    def balance(self) -> None:
+        """Pause what has enough in hand and resume what has room: backpressure, by topic and by partition."""
+        for topic in (REQUESTED.name, BATCHED.name):
+            lanes = {tp: lane for tp, lane in self._lanes.items() if tp.topic == topic}
+            full = _full(list(lanes.values()))
+            paused = {tp for tp, lane in lanes.items() if full or lane.offsets.span >= MOST_SPAN}
+            self._consumer.pause(*(paused - self._consumer.paused()))
+            self._consumer.resume(*((lanes.keys() - paused) & self._consumer.paused()))
+
+    async def commit(self) -> None:
+        """Commit every lane's progress since the last time."""
+        progress = {tp: lane.offsets.committable for tp, lane in self._lanes.items()}
+        news = {tp: offset for tp, offset in progress.items() if offset > self._committed.get(tp, 0)}
+        if news:
+            await self._consumer.commit(news)
+            self._committed.update(news)
+
+    def close(self) -> None:
+        """The partitions are taken away: what runs goes on, but nothing of it is committed here any more."""
+        self._committer.cancel()
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            try:
+                await self.commit()
+            except (CommitFailedError, IllegalStateError) as error:  # a rebalance is under way
+                log.info("offsets were not committed: %s", error)
+            except KafkaError:
+                log.warning("offsets could not be committed; trying again", exc_info=True)
+
+
+def _full(lanes: list[Lane]) -> bool:
+    return (
+        sum(lane.unfinished for lane in lanes) >= MOST_UNFINISHED
+        or sum(lane.unfinished_bytes for lane in lanes) >= MOST_BYTES
+    )
+
+
+class RunConsumer(ConsumerRebalanceListener):
+    """A member of the runners' group. The callbacks of a rebalance only change the assignment.
+
+    While a rebalance is under way aiokafka delivers nothing, so a record that arrives after the old assignment
+    ended belongs to the next one, even if it arrives before that one is announced: it waits for it.
+    """
+
+    def __init__(self, bootstrap: str, group: str, new_lane: NewLane, revoked: Callable[[], None]) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._new_lane = new_lane
+        self._revoked = revoked
+        self._assignment: Assignment | None = None
+        self._assigned = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the runner is a member of the group."""
+        return self._consumer is not None
+
+    async def run(self) -> None:
+        """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
+        while True:
+            try:
+                await self._consume()
+            except KafkaError:
+                log.exception("the consumer failed; a new one follows")
+                await self.leave()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def leave(self) -> None:
+        """Commit what is finished and leave the group."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        try:
+            if self._assignment is not None:
+                await self._assignment.commit()
+        except KafkaError:
+            log.warning("the last offsets could not be committed", exc_info=True)
+        self._end_assignment()
+        await consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """End the assignment."""
+        log.info("partitions revoked", extra={"partitions": len(revoked)})
+        self._end_assignment()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Begin the next assignment."""
+        log.info("partitions assigned", extra={"partitions": len(assigned)})
+        assert self._consumer is not None
+        self._assignment = Assignment(self._consumer, assigned, self._new_lane)
+        self._assigned.set()
+
+    def _end_assignment(self) -> None:
+        self._assigned.clear()
+        if self._assignment is not None:
+            self._assignment.close()
+            self._assignment = None
+            self._revoked()
+
+    async def _consume(self) -> None:
+        self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group)
+        consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
+        await consumer.start()
+        while True:
+            records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            await self._assigned.wait()
+            if self._assignment is not None:
+                self._assignment.receive(records)
+                self._assignment.balance()
+
+
+def _kafka_consumer(bootstrap: str, group: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
+        max_partition_fetch_bytes=256 * 1024,
+        fetch_max_bytes=MAX_MESSAGE_BYTES,
+    )

@@ -1,0 +1,18 @@
+"""The model providers: one adapter for each wire format, through its official SDK."""
+
+from common.providers import ProviderSpec
+from runner.providers.answer import Answer, CallFailed, Provider
+from runner.providers.anthropic import AnthropicProvider
+from runner.providers.openai import OpenAIProvider
+
+__all__ = ["Answer", "CallFailed", "Provider", "provider_for"]
+
+ADAPTERS: dict[str, type[OpenAIProvider | AnthropicProvider]] = {
+    "openai": OpenAIProvider,
+    "anthropic": AnthropicProvider,
+}
+
+
+def provider_for(spec: ProviderSpec) -> Provider:
+    """Return the adapter of the provider's wire format. Nothing is connected yet."""
+    return ADAPTERS[spec.wire](spec)

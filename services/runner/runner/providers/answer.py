@@ -1,0 +1,71 @@
+"""What a call to a provider takes and brings back, whatever the wire format."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+from common.contracts.runs_v1 import Operation, Usage
+from runner.usage import PriceContext
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one call brought back.
+
+    `response` is the provider's body, verbatim. `usage` is None where the provider reported none: such a run is
+    unpriced, not free.
+    """
+
+    response: str
+    output: str | None
+    finish_reason: str | None
+    served_model: str | None
+    service_tier: str | None
+    usage: Usage | None
+    price_context: PriceContext = field(default_factory=PriceContext)
+
+
+class CallFailed(Exception):
+    """Every failure of one call.
+
+    `code` is a key of `common.errors.RUN_ERRORS`; `message` says what to do and never contains the API key.
+    `retry_after` is in seconds, as the provider asked. `outcome_known` is False where the provider may have received,
+    and charged, the call without its answer reaching us.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        status_code: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        outcome_known: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status_code = status_code
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.outcome_known = outcome_known
+
+
+class Provider(Protocol):
+    """One provider. It never retries; one connection pool serves every key."""
+
+    async def call(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
+    ) -> Answer:
+        """Send the body verbatim and return the answer, or raise `CallFailed`; within the time given."""
+        ...
+
+    async def check(self, secret: SecretStr) -> bool:
+        """Return whether the key was verified (False: the provider lists no models), or raise `CallFailed`."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...

@@ -1,0 +1,93 @@
+"""Anthropic's messages, through the official SDK."""
+
+from contextvars import ContextVar
+from typing import Any
+
+import httpx2
+from anthropic import AsyncAnthropic, DefaultAioHttpClient
+from pydantic import SecretStr
+from pydantic_core import to_json
+
+from common.contracts.runs_v1 import Operation
+from common.providers import ProviderSpec
+from runner.providers.answer import Answer
+from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
+from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
+from runner.usage import anthropic_usage, text
+
+_key: ContextVar[SecretStr] = ContextVar("key")
+
+
+class _Client(AsyncAnthropic):
+    """Puts the call's key on the finished request: given as an option, the SDK writes it to its debug log."""
+
+    async def _prepare_request(self, request: httpx2.Request) -> None:
+        request.headers["Authorization"] = f"Bearer {_key.get().get_secret_value()}"
+
+
+class AnthropicProvider:
+    """Sends each body verbatim, under the run's own key, over one pool of connections."""
+
+    def __init__(self, spec: ProviderSpec) -> None:
+        self._name = spec.name
+        self._client = _Client(
+            api_key="of-each-call",
+            base_url=str(spec.base_url),
+            max_retries=0,
+            http_client=pooled(DefaultAioHttpClient),
+            open_telemetry=False,  # spans are ours to write; the SDK's would be the second ones
+        )
+
+    async def call(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
+    ) -> Answer:
+        """Write a message."""
+        callee = Callee(self._name, str(body.get("model", "")), secret)
+        check_body(operation, "messages", body, callee)
+        _key.set(secret)
+        sending = self._client.post(
+            "/v1/messages",
+            cast_to=httpx2.Response,
+            content=to_json(body),
+            options={"timeout": timeouts(timeout_seconds)},
+        )
+        return _answer(await reach(sending, callee, timeout_seconds), callee)
+
+    async def check(self, secret: SecretStr) -> bool:
+        """List the models: it proves the key and costs nothing."""
+        callee = Callee(self._name, "", secret)
+        check_key(callee)
+        _key.set(secret)
+        sending = self._client.get("/v1/models", cast_to=httpx2.Response, options={"timeout": timeouts(CHECK_SECONDS)})
+        return await listed(reach(sending, callee, CHECK_SECONDS))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def _answer(response: httpx2.Response, callee: Callee) -> Answer:
+    said = callee.said(response)
+    body = json_object(said)
+    if not isinstance(blocks := body.get("content"), list):
+        raise unreadable(response, callee)
+    usage, context = anthropic_usage(body)
+    return Answer(
+        response=said,
+        output=_text(blocks),
+        finish_reason=text(body, "stop_reason"),
+        served_model=text(body, "model"),
+        service_tier=_tier(body),
+        usage=usage,
+        price_context=context,
+    )
+
+
+def _text(blocks: list[Any]) -> str | None:
+    texts = [block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)]
+    return "".join(texts) if texts else None
+
+
+def _tier(body: dict[str, Any]) -> str | None:
+    usage = body.get("usage")
+    return text(usage, "service_tier") if isinstance(usage, dict) else None

@@ -1,0 +1,42 @@
+"""The connections to a provider: one pool for every key, without a limit of its own and without a memory."""
+
+from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import aiohttp
+import httpx2
+
+CONNECT_SECONDS = 5.0
+"""As in both SDKs: a provider that accepts no connection within it is down."""
+
+CHECK_SECONDS = 20.0
+"""A models list takes less than a second; whoever connects a key waits for it."""
+
+
+def timeouts(seconds: float) -> httpx2.Timeout:
+    """Bound connecting apart from the rest. The pool is never full, so it has no bound."""
+    return httpx2.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds), pool=None)
+
+
+def pooled(client_type: type[httpx2.AsyncClient]) -> httpx2.AsyncClient:
+    """Return an SDK's aiohttp client for all tenants at once.
+
+    No limit, since the runner bounds the calls in flight itself. No redirects, which would carry a key elsewhere. No
+    cookies: those set for one tenant's key would travel with the next tenant's.
+    """
+    client = client_type(follow_redirects=False, cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
+    for transport in _transports(client):
+        transport.client = partial(_session, transport)
+    return client
+
+
+def _transports(client: httpx2.AsyncClient) -> list[Any]:
+    """Return the direct transport and those through the environment's proxies; no public name leads to them."""
+    mounted = [transport for transport in client._mounts.values() if transport is not None]  # noqa: SLF001 - see above
+    return [client._transport, *mounted]  # noqa: SLF001 - see above
+
+
+def _session(transport: Any) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0, ssl=transport.ssl_context)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

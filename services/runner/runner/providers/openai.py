@@ -1,0 +1,81 @@
+"""OpenAI's chat completions, and every provider that speaks them, through the official SDK."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from openai import AsyncOpenAI, DefaultAioHttpClient
+from pydantic import SecretStr
+from pydantic_core import to_json
+
+from common.contracts.runs_v1 import Operation
+from common.providers import ProviderSpec
+from runner.providers.answer import Answer
+from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
+from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
+from runner.usage import openai_usage, text
+
+
+class OpenAIProvider:
+    """Sends each body verbatim, under the run's own key, over one pool of connections."""
+
+    def __init__(self, spec: ProviderSpec) -> None:
+        self._name = spec.name
+        self._client = AsyncOpenAI(
+            api_key="of-each-call",
+            base_url=str(spec.base_url),
+            max_retries=0,
+            http_client=pooled(DefaultAioHttpClient),
+        )
+        # The SDK takes these from its environment, and would send them along with every tenant's key.
+        self._client.organization = self._client.project = None
+
+    async def call(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
+    ) -> Answer:
+        """Complete a chat."""
+        callee = Callee(self._name, str(body.get("model", "")), secret)
+        check_body(operation, "chat", body, callee)
+        sending = self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            content=to_json(body),
+            options={"headers": _key(secret), "timeout": timeouts(timeout_seconds)},
+        )
+        return _answer(await reach(sending, callee, timeout_seconds), callee)
+
+    async def check(self, secret: SecretStr) -> bool:
+        """List the models: it proves the key and costs nothing."""
+        callee = Callee(self._name, "", secret)
+        check_key(callee)
+        sending = self._client.get(
+            "/models", cast_to=httpx2.Response, options={"headers": _key(secret), "timeout": timeouts(CHECK_SECONDS)}
+        )
+        return await listed(reach(sending, callee, CHECK_SECONDS))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def _key(secret: SecretStr) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {secret.get_secret_value()}"}
+
+
+def _answer(response: httpx2.Response, callee: Callee) -> Answer:
+    said = callee.said(response)
+    body = json_object(said)
+    if not isinstance(choices := body.get("choices"), list):
+        raise unreadable(response, callee)
+    first = choices[0] if choices and isinstance(choices[0], dict) else {}
+    message = first.get("message")
+    usage, context = openai_usage(body)
+    return Answer(
+        response=said,
+        output=text(message, "content") if isinstance(message, dict) else None,
+        finish_reason=text(first, "finish_reason"),
+        served_model=text(body, "model"),
+        service_tier=text(body, "service_tier"),
+        usage=usage,
+        price_context=context,
+    )

@@ -1,0 +1,286 @@
+"""From a record to its completion, through a real broker: nothing lost, nothing called twice."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from common.contracts.credentials_v1 import CredentialsChanged, Lease, LeaseRequest
+from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER
+from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunRequested
+from common.contracts.topics import BATCHED, COMPLETED, CREDENTIALS_CHANGED, REJECTED, REPLIES, REQUESTED
+from common.engines.ports import free_port
+from common.identity import Signer, Verifier
+from common.ids import new_id, now_ms
+from common.kafka import FETCH_LIMITS, Publisher, Record, declare_topics, partition_news
+from common.providers import ProviderSettings
+from common.testing import Broker, running_broker
+from embedded.simulator import Running, running
+from runner.app import create_app
+from runner.settings import RunnerSettings
+
+KEY = uuid4()
+
+
+class Vault:
+    """A vault on loopback that opens one key, and counts how often."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self.verifier = verifier
+        self.leases = 0
+        self.revision = 1
+
+    async def lease(self, request: web.Request) -> web.Response:
+        assert self.verifier.service(request.headers["authorization"].removeprefix("Bearer "), "vault") == "runner"
+        LeaseRequest.model_validate_json(await request.read())
+        self.leases += 1
+        lease = Lease(secret="works", key_id=KEY, version=1, revision=self.revision, ttl_ms=60_000)  # type: ignore[arg-type]
+        return web.json_response(text=lease.model_dump_json())
+
+
+class Cluster:
+    """What a test of the runner needs: a broker, a vault, a provider, and the means to publish and to look."""
+
+    def __init__(self, broker: Broker, identity_dir: Path, simulator: Running, vault: Vault, vault_url: str) -> None:
+        self.bootstrap = broker.bootstrap
+        self.identity_dir = identity_dir
+        self.simulator = simulator
+        self.vault = vault
+        self.vault_url = vault_url
+        self.workspace = uuid4()
+        self.grant = Signer.load("gateway", identity_dir).grant(self.workspace, ("openai",), 2**31)
+        self.publisher = Publisher(self.bootstrap)
+        self.group = f"runner-{uuid4()}"
+
+    @asynccontextmanager
+    async def runner(self, group: str | None = None, drain_seconds: float = 10) -> AsyncIterator[None]:
+        settings = RunnerSettings(
+            kafka_bootstrap_servers=self.bootstrap,
+            kafka_replication=1,
+            identity_dir=self.identity_dir,
+            vault_url=self.vault_url,  # type: ignore[arg-type] # Pydantic makes it a URL
+            runner_group=group or self.group,
+            call_seconds=20,
+            drain_seconds=drain_seconds,
+        )
+        urls = {
+            "openai_base_url": self.simulator.openai_base_url,
+            "anthropic_base_url": self.simulator.anthropic_base_url,
+        }
+        app = create_app(settings, ProviderSettings.model_validate(urls))
+        async with app.router.lifespan_context(app):
+            yield
+
+    async def publish(self, prompt: str, *, topic: str = REQUESTED.name, **changes: object) -> RunRequested:
+        now = now_ms()
+        fields: dict[str, object] = {
+            "run_id": new_id(), "workspace_id": self.workspace, "operation": "chat", "provider": "openai",
+            "model": "gpt-4o-mini", "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}]},
+            "deadline": now + 60_000, "publish_by": now + 60_000, "accepted_at": now,
+        }  # fmt: skip
+        request = RunRequested.model_validate({**fields, **changes})
+        await self.send(topic, request.encode(), request.run_id)
+        return request
+
+    async def send(self, topic: str, value: bytes, run_id: UUID) -> None:
+        headers = [(GRANT_HEADER, self.grant.encode())]
+        await self.publisher.send(topic, value, key=run_id.bytes, headers=headers)
+
+    async def completed(self, *runs: RunRequested) -> dict[UUID, RunCompleted]:
+        """Wait until each of the runs has ended; every one exactly once."""
+        records = await self.records(COMPLETED.name, {run.run_id for run in runs})
+        counts = Counter(UUID(bytes=record.key or b"") for record in records)
+        assert set(counts.values()) <= {1}
+        return {c.run_id: c for c in (RunCompleted.model_validate_json(r.value or b"") for r in records)}
+
+    async def records(self, topic: str, run_ids: set[UUID]) -> list[Record]:
+        """Read a topic from its beginning until every one of the run ids was seen."""
+        found: list[Record] = []
+        consumer = AIOKafkaConsumer(
+            topic, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **FETCH_LIMITS
+        )
+        await consumer.start()
+        try:
+            async with asyncio.timeout(30):
+                while run_ids - {UUID(bytes=record.key or b"") for record in found}:
+                    for batch in (await consumer.getmany(timeout_ms=200)).values():
+                        found += [record for record in batch if UUID(bytes=record.key or b"") in run_ids]
+        finally:
+            await consumer.stop()
+        return found
+
+    async def lag(self) -> int:
+        """How many records of the requested topic the group has not committed."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(REQUESTED.name, number) for number in range(REQUESTED.partitions)]
+            ends = await consumer.end_offsets(partitions)
+            return sum([ends[tp] - (await consumer.committed(tp) or 0) for tp in partitions])
+        finally:
+            await consumer.stop()
+
+    async def until_called(self, prompt: str) -> None:
+        """Wait until a call with this prompt is in flight at the provider."""
+        async with asyncio.timeout(30):
+            while self.simulator.calls()["in_flight"] == 0:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with running_broker(tmp_path_factory.mktemp("runner-kafka"), free_port()) as broker:
+        asyncio.run(declare_topics(broker.bootstrap, replication=1))
+        yield broker
+
+
+@pytest.fixture
+async def cluster(broker: Broker, identity_dir: Path, verifier: Verifier) -> AsyncIterator[Cluster]:
+    vault = Vault(verifier)
+    app = web.Application()
+    app.router.add_post("/leases", vault.lease)
+    served = web.AppRunner(app)
+    await served.setup()
+    port = free_port()
+    await web.TCPSite(served, "127.0.0.1", port).start()
+    async with running() as simulator:
+        cluster = Cluster(broker, identity_dir, simulator, vault, f"http://127.0.0.1:{port}")
+        await cluster.publisher.start()
+        yield cluster
+        await cluster.publisher.close()
+    await served.cleanup()
+
+
+async def test_every_run_ends_once_in_the_partition_it_came_from(cluster: Cluster) -> None:
+    runs = [await cluster.publish(f"prompt {n}") for n in range(60)]
+    async with cluster.runner():
+        completed = await cluster.completed(*runs)
+        requested = await cluster.records(REQUESTED.name, {run.run_id for run in runs})
+        journal = await cluster.records(COMPLETED.name, {run.run_id for run in runs})
+    assert {c.status for c in completed.values()} == {"succeeded"}
+    assert {r.key: r.partition for r in requested} == {r.key: r.partition for r in journal}
+    assert cluster.simulator.calls()["served"] == 60
+    assert cluster.vault.leases == 1
+    assert await cluster.lag() == 0
+
+
+async def test_what_the_journal_shows_as_ended_is_not_called_again(cluster: Cluster) -> None:
+    runs = [await cluster.publish(f"journalled {n}") for n in range(40)]
+    async with cluster.runner():
+        await cluster.completed(*runs)
+    late = await cluster.publish("after")
+    async with cluster.runner(group=f"from-the-start-{uuid4()}"):  # every record is delivered again
+        completed = await cluster.completed(*runs, late)
+    assert len(completed) == 41
+    assert cluster.simulator.calls()["repeated"] == {}
+
+
+async def test_calls_that_run_are_finished_before_the_runner_leaves(cluster: Cluster) -> None:
+    cluster.simulator.control(latency_ms=800)
+    run = await cluster.publish("slow")
+    async with cluster.runner():
+        await cluster.until_called("slow")
+    assert (await cluster.completed(run))[run.run_id].status == "succeeded"
+    assert await cluster.lag() == 0
+
+
+async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
+    cluster.simulator.control(script=[{"kind": "hang"}])
+    run = await cluster.publish("cut short")
+    async with cluster.runner(drain_seconds=0):
+        await cluster.until_called("cut short")
+    async with cluster.runner():
+        assert (await cluster.completed(run))[run.run_id].status == "succeeded"
+
+
+async def test_one_slow_call_does_not_hold_up_its_partition(cluster: Cluster) -> None:
+    cluster.simulator.control(rules=[{"prompt": "slow", "latency_ms": 1500}])
+    slow = await cluster.publish("slow")
+    others = []
+    while len(others) < 5:  # the same key chooses the same partition; other keys are tried until they share it
+        run = await cluster.publish("quick")
+        others.append(run)
+    async with cluster.runner():
+        records = await cluster.records(COMPLETED.name, {slow.run_id, *(run.run_id for run in others)})
+    ended = {UUID(bytes=r.key or b""): RunCompleted.model_validate_json(r.value or b"").completed_at for r in records}
+    assert max(ended[run.run_id] for run in others) < ended[slow.run_id]
+
+
+async def test_a_repeated_run_id_is_called_once(cluster: Cluster) -> None:
+    run = await cluster.publish("repeated")
+    await cluster.send(REQUESTED.name, run.encode(), run.run_id)
+    after = await cluster.publish("after", run_id=run.run_id)
+    async with cluster.runner():
+        await cluster.completed(run)
+        async with asyncio.timeout(20):
+            while await cluster.lag():
+                await asyncio.sleep(0.1)
+    assert after.run_id == run.run_id
+    assert cluster.simulator.calls()["served"] == 1
+
+
+async def test_bulk_runs_are_carried_out_too(cluster: Cluster) -> None:
+    run = await cluster.publish("bulk", topic=BATCHED.name)
+    async with cluster.runner():
+        assert (await cluster.completed(run))[run.run_id].status == "succeeded"
+
+
+async def test_what_is_no_run_is_set_aside_with_its_reason(cluster: Cluster) -> None:
+    poison, stranger = new_id(), uuid4()
+    await cluster.send(REQUESTED.name, b"{not json", poison)
+    foreign = await cluster.publish("foreign", workspace_id=stranger)
+    good = await cluster.publish("good")
+    async with cluster.runner():
+        await cluster.completed(good)
+        rejected = await cluster.records(REJECTED.name, {poison, foreign.run_id})
+    by_id = {UUID(bytes=r.key or b""): r for r in rejected}
+    assert by_id[poison].value == b"{not json"
+    assert dict(by_id[foreign.run_id].headers)["reason"] == b"grant: it is for another workspace"
+    assert all(GRANT_HEADER not in dict(record.headers) for record in rejected)
+    assert cluster.simulator.calls()["served"] == 1
+
+
+async def test_a_record_appended_too_late_was_never_accepted(cluster: Cluster) -> None:
+    late = await cluster.publish("late", publish_by=now_ms() - 1)
+    good = await cluster.publish("good")
+    async with cluster.runner():
+        await cluster.completed(good)
+        async with asyncio.timeout(20):
+            while await cluster.lag():
+                await asyncio.sleep(0.1)
+    assert late.run_id != good.run_id
+    assert cluster.simulator.calls()["prompts"] == 1
+
+
+async def test_the_one_who_waits_is_told(cluster: Cluster) -> None:
+    async with cluster.runner(), partition_news(cluster.bootstrap, REPLIES.name, [7]) as replies:
+        run = await cluster.publish("reply", reply_to=ReplyTo(partition=7, instance="me"))
+        record = await replies.getone()
+    assert dict(record.headers)[INSTANCE_HEADER] == b"me"
+    assert RunCompleted.model_validate_json(record.value or b"").run_id == run.run_id
+
+
+async def test_a_changed_key_is_leased_anew(cluster: Cluster) -> None:
+    async with cluster.runner():
+        await cluster.completed(await cluster.publish("before"))
+        cluster.vault.revision = 2
+        changed = CredentialsChanged(workspace_id=cluster.workspace, key_id=KEY, revision=2, reason="activated")
+        await cluster.publisher.send(CREDENTIALS_CHANGED.name, changed.encode(), key=str(KEY).encode())
+        async with asyncio.timeout(20):
+            while cluster.vault.leases < 2:
+                await cluster.completed(await cluster.publish("after"))
+
+
+async def test_a_large_body_passes(cluster: Cluster) -> None:
+    run = await cluster.publish("river " * 1_200_000)
+    async with cluster.runner():
+        completed = (await cluster.completed(run))[run.run_id]
+    assert completed.status == "succeeded", completed.error
+    assert json.loads(completed.response or "")["usage"]["prompt_tokens"] == 7_200_000 / 4

@@ -1,0 +1,220 @@
+"""One run, from its turn to its end, against the simulated provider."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from common.admission import Admitted
+from common.contracts.credentials_v1 import Lease
+from common.contracts.runs_v1 import Cost, RunRequested
+from common.errors import Forbidden, NoApiKey, TallyrunError, Unavailable
+from common.identity import Grant
+from common.ids import new_id, now_ms
+from common.providers import Providers, ProviderSettings
+from embedded.simulator import Running, running
+from runner.execute import Executor
+from runner.providers import Answer, Provider, provider_for
+
+WORKSPACE = uuid4()
+
+
+class Leaser:
+    """Leases without a vault, or the refusals it is told to raise."""
+
+    def __init__(self, *refusals: TallyrunError, secret: str = "works") -> None:
+        self.refusals = list(refusals)
+        self.secret = secret
+        self.dropped = 0
+
+    async def get(self, run: RunRequested, grant: Grant, token: str) -> Lease:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return Lease(secret=SecretStr(self.secret), key_id=uuid4(), version=3, revision=1, ttl_ms=1000)
+
+    def drop(self, lease: Lease) -> None:
+        self.dropped += 1
+
+
+def five_cents(run: RunRequested, answer: Answer) -> Cost:
+    return Cost(priced=True, total=Decimal("0.05"), components={"output": Decimal("0.05")}, catalogue="test")
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Running]:
+    async with running() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def providers(simulator: Running) -> AsyncIterator[dict[str, Provider]]:
+    settings = ProviderSettings(
+        openai_base_url=simulator.openai_base_url, anthropic_base_url=simulator.anthropic_base_url
+    )
+    adapters = {spec.name: provider_for(spec) for spec in Providers.load(settings).all()}
+    yield adapters
+    for adapter in adapters.values():
+        await adapter.close()
+
+
+def run(**changes: Any) -> Admitted:
+    now = now_ms()
+    request = RunRequested(
+        run_id=new_id(), workspace_id=WORKSPACE, operation="chat", provider="openai", model="gpt-4o-mini",
+        body={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Name a river."}]},
+        prompt_id="rivers", labels={"team": "geo"}, deadline=now + 30_000, publish_by=now + 5_000, accepted_at=now - 40,
+    ).model_copy(update=changes)  # fmt: skip
+    grant = Grant(grant_id=uuid4(), workspace_id=WORKSPACE, providers=(request.provider,), expires_at=2**31)
+    return Admitted(request, grant, "token")
+
+
+def executor(providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10) -> Executor:
+    return Executor(providers, leases or Leaser(), five_cents, call_seconds=call_seconds)
+
+
+async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
+    admitted = run()
+    completed = await executor(providers).execute(admitted)
+    assert completed.status == "succeeded"
+    assert completed.output
+    assert completed.output in (completed.response or "")
+    assert completed.cost.total == Decimal("0.05")
+    assert (completed.run_id, completed.accepted_at) == (admitted.request.run_id, admitted.request.accepted_at)
+    assert (completed.prompt_id, completed.labels, completed.key_version) == ("rivers", {"team": "geo"}, 3)
+    assert completed.prompt_preview == "Name a river."
+    assert completed.queued_ms >= 40
+    [attempt] = completed.attempts
+    assert (attempt.outcome, attempt.status_code, attempt.cost) == ("known", 200, completed.cost)
+
+
+async def test_anthropic_messages(providers: dict[str, Provider]) -> None:
+    body = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Name a river."}]}
+    completed = await executor(providers).execute(run(provider="anthropic", operation="messages", body=body))
+    assert completed.status == "succeeded"
+    assert completed.usage.input > 0
+
+
+async def test_a_transient_failure_is_tried_again(simulator: Running, providers: dict[str, Provider]) -> None:
+    simulator.control(script=[{"kind": "server_error", "retry_after": 0.01}])
+    completed = await executor(providers).execute(run())
+    assert completed.status == "succeeded"
+    assert [a.error for a in completed.attempts] == ["provider_unavailable", None]
+
+
+@pytest.mark.parametrize(("kind", "code"), [
+    ("invalid_api_key", "invalid_api_key"),
+    ("insufficient_quota", "insufficient_quota"),
+    ("model_not_found", "model_not_found"),
+    ("bad_request", "provider_rejected"),
+])  # fmt: skip
+async def test_a_final_failure_is_called_once(
+    simulator: Running, providers: dict[str, Provider], kind: str, code: str
+) -> None:
+    simulator.control(rules=[{"kind": kind}])
+    completed = await executor(providers).execute(run())
+    assert completed.status == "failed"
+    assert completed.error is not None
+    assert completed.error.code == code
+    assert simulator.calls()["total"] == 1
+
+
+async def test_a_refused_key_drops_its_lease(simulator: Running, providers: dict[str, Provider]) -> None:
+    leases = Leaser(secret="refused")
+    await executor(providers, leases).execute(run())
+    assert leases.dropped == 1
+
+
+async def test_rate_limited_until_the_deadline_says_when_to_come_back(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
+    simulator.control(rules=[{"kind": "rate_limited", "retry_after": 60}])
+    before = now_ms()
+    completed = await executor(providers).execute(run())
+    assert completed.error is not None
+    assert completed.error.code == "rate_limited"
+    assert completed.error.retry_at is not None
+    assert completed.error.retry_at >= before + 60_000
+    assert simulator.calls()["total"] == 1
+
+
+async def test_no_attempt_starts_after_the_deadline(simulator: Running, providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(deadline=now_ms() - 1))
+    assert completed.status == "expired"
+    assert completed.attempts == []
+    assert simulator.calls()["total"] == 0
+
+
+async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, providers: dict[str, Provider]) -> None:
+    simulator.control(rules=[{"kind": "hang"}])
+    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"))
+    assert completed.error is not None
+    assert completed.error.code == "provider_timeout"
+    assert [a.outcome for a in completed.attempts] == ["unknown"]
+
+
+async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run())
+    assert completed.error is not None
+    assert (completed.error.code, completed.error.message) == ("no_api_key", "connect openai first")
+
+
+async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers, Leaser(Forbidden("revoked"))).execute(run())
+    assert completed.error is not None
+    assert completed.error.code == "grant_refused"
+
+
+async def test_an_expired_grant_never_reaches_the_vault(providers: dict[str, Provider]) -> None:
+    admitted, leases = run(), Leaser()
+    expired = Admitted(admitted.request, admitted.grant.model_copy(update={"expires_at": 1}), "token")
+    completed = await executor(providers, leases).execute(expired)
+    assert completed.error is not None
+    assert completed.error.code == "grant_refused"
+
+
+async def test_a_vault_that_is_away_is_waited_for(providers: dict[str, Provider]) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    leases = Leaser(Unavailable("away"), Unavailable("away"))
+    waiting = Executor(providers, leases, five_cents, call_seconds=10, sleep=sleep)
+    assert (await waiting.execute(run())).status == "succeeded"
+    assert slept == [1, 1]
+
+
+async def test_an_unknown_provider_ends_the_run(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(provider="nowhere"))
+    assert completed.error is not None
+    assert "'nowhere' is not configured" in completed.error.message
+
+
+async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]) -> None:
+    def broken(run: RunRequested, answer: Answer) -> Cost:
+        raise ZeroDivisionError
+
+    completed = await Executor(providers, Leaser(), broken, call_seconds=10).execute(run())
+    assert completed.error is not None
+    assert completed.error.code == "runner_fault"
+    assert completed.output  # the answer was paid for
+
+
+async def test_a_check_lists_models_and_costs_nothing(simulator: Running, providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(operation="check", body={}))
+    assert (completed.status, completed.finish_reason, completed.cost.total) == ("succeeded", None, Decimal(0))
+    assert simulator.calls()["total"] == 0
+
+
+async def test_cancellation_is_not_an_end(simulator: Running, providers: dict[str, Provider]) -> None:
+    simulator.control(rules=[{"kind": "hang"}])
+    task = asyncio.create_task(executor(providers).execute(run()))
+    while simulator.calls()["total"] == 0:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
