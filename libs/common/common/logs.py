@@ -20,6 +20,6 @@ def configure_logging(service: str, level: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Libraries that speak of every fetch, request or heartbeat at INFO.
-    for noisy in ("aiokafka", "httpx2", "httpcore2", "faststream"):
+    # Libraries that speak of every fetch, request or heartbeat; the SDKs write prompts at DEBUG.
+    for noisy in ("aiokafka", "anthropic", "faststream", "httpcore2", "httpx2", "openai"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
 from prometheus_client import Counter, Gauge
 
 from common.admission import Admission
-from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
-from common.contracts.topics import BATCHED
+from common.contracts.runs_v1 import Cost, RunRequested
 from common.errors import Unavailable
 from common.http import ServiceClient, service_app
 from common.identity import Signer, Verifier
@@ -19,9 +18,10 @@ from common.kafka import Publisher, declare_topics
 from common.providers import Providers, ProviderSettings
 from runner.complete import Completions
 from runner.consumer import RunConsumer
-from runner.dispatch import Dispatcher, Turn
+from runner.dispatch import Dispatcher, GivenBack, Turn
 from runner.evictions import eviction_broker
 from runner.execute import Executor
+from runner.handover import Handovers
 from runner.journal import Journal
 from runner.lane import Lane
 from runner.leases import Leases
@@ -63,13 +63,14 @@ class Runner:
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
-        self._schedule: Schedule[Turn] = Schedule()
-        self._dispatcher = Dispatcher(self._schedule, self._carry_out, settings.runner_slots)
+        self._dispatcher = Dispatcher(Schedule(), self._carry_out, settings.runner_slots)
         runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
         self._admission = Admission(Verifier.load(settings.identity_dir))
         self._journal = Journal(bootstrap)
         self._rejections = Rejections(self._publisher)
-        self.consumer = RunConsumer(bootstrap, settings.runner_group, self._lane, self._forget_lost)
+        self._handovers = Handovers(self._publisher)
+        self._call_seconds = settings.call_seconds
+        self.consumer = RunConsumer(bootstrap, settings.runner_group, self._lane, self._give_up)
         self._evictions = eviction_broker(bootstrap, leases)
 
     @asynccontextmanager
@@ -91,30 +92,31 @@ class Runner:
                 await self._drain(tasks)
 
     async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Start nothing more, let the calls finish, commit, leave."""
+        """Start nothing more, leave at once so that nobody waits, let the calls finish."""
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._call_seconds = min(self._call_seconds, self._settings.drain_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self.consumer.leave()
         cut_short = await self._dispatcher.drain(self._settings.drain_seconds)
         if cut_short:
-            log.warning("calls were cut short; their runs will be called again", extra={"calls": cut_short})
-        async with asyncio.timeout(LEAVE_SECONDS):
-            await self.consumer.leave()
+            log.warning("calls were cut short; their runs will be called again", extra={"calls": len(cut_short)})
+            await self._handovers.give_back(cut_short)
 
     def _lane(self) -> Lane:
-        return Lane(self._admission, self._journal, self._offer, self._rejections.publish)
+        return Lane(self._admission, self._journal, self._dispatcher, self._rejections.publish)
 
-    def _offer(self, turn: Turn) -> None:
-        if not self._dispatcher.adopt(turn):
-            request = turn.admitted.request
-            self._schedule.put(request.workspace_id, turn, bulk=turn.topic == BATCHED.name)
+    async def _give_up(self) -> None:
+        await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)
 
-    def _forget_lost(self) -> None:
-        """What waited from partitions that were taken away is the next owner's."""
-        self._schedule.keep(lambda turn: not turn.lane.closed)
-
-    async def _carry_out(self, turn: Turn) -> None:
-        completed: RunCompleted = await self._executor.execute(turn.admitted)
+    async def _carry_out(self, turn: Turn, released: asyncio.Event) -> None:
+        try:
+            completed = await self._executor.execute(turn.admitted, released)
+        except GivenBack:
+            await self._handovers.give_back([turn])
+            raise
         await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
         runs_ended.labels(completed.provider, completed.status).inc()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -28,6 +28,9 @@ MOST_SPAN = 10_000
 """Offsets between a partition's oldest unfinished record and its newest: what a crash may have to read again."""
 
 NewLane = Callable[[], Lane]
+
+GiveUp = Callable[[], Awaitable[None]]
+"""Called when the partitions are taken away, before anybody else gets them; what it awaits must be short."""
 
 
 class Assignment:
@@ -87,17 +90,17 @@ def _full(lanes: list[Lane]) -> bool:
 
 
 class RunConsumer(ConsumerRebalanceListener):
-    """A member of the runners' group. The callbacks of a rebalance only change the assignment.
+    """A member of the runners' group. The callbacks of a rebalance only change the assignment and hand runs over.
 
     While a rebalance is under way aiokafka delivers nothing, so a record that arrives after the old assignment
     ended belongs to the next one, even if it arrives before that one is announced: it waits for it.
     """
 
-    def __init__(self, bootstrap: str, group: str, new_lane: NewLane, revoked: Callable[[], None]) -> None:
+    def __init__(self, bootstrap: str, group: str, new_lane: NewLane, give_up: GiveUp) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._new_lane = new_lane
-        self._revoked = revoked
+        self._give_up = give_up
         self._assignment: Assignment | None = None
         self._assigned = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
@@ -118,7 +121,7 @@ class RunConsumer(ConsumerRebalanceListener):
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def leave(self) -> None:
-        """Commit what is finished and leave the group."""
+        """Commit what is finished, hand over what is not, and leave the group."""
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
@@ -127,27 +130,27 @@ class RunConsumer(ConsumerRebalanceListener):
                 await self._assignment.commit()
         except KafkaError:
             log.warning("the last offsets could not be committed", exc_info=True)
-        self._end_assignment()
+        await self._end_assignment()
         await consumer.stop()
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """End the assignment."""
         log.info("partitions revoked", extra={"partitions": len(revoked)})
-        self._end_assignment()
+        await self._end_assignment()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin the next assignment."""
         log.info("partitions assigned", extra={"partitions": len(assigned)})
-        assert self._consumer is not None
-        self._assignment = Assignment(self._consumer, assigned, self._new_lane)
-        self._assigned.set()
+        if self._consumer is not None:  # None: on its way out
+            self._assignment = Assignment(self._consumer, assigned, self._new_lane)
+            self._assigned.set()
 
-    def _end_assignment(self) -> None:
+    async def _end_assignment(self) -> None:
         self._assigned.clear()
         if self._assignment is not None:
             self._assignment.close()
             self._assignment = None
-            self._revoked()
+            await self._give_up()
 
     async def _consume(self) -> None:
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group)

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from common.admission import Admitted
+from common.contracts.topics import BATCHED
 from runner.recent import RecentRuns
 from runner.schedule import Schedule
 
@@ -41,15 +42,32 @@ class Turn:
         return self.admitted.request.run_id
 
 
+@dataclass
+class InHand:
+    """A run that this process carries out, and every record it came in."""
+
+    turns: list[Turn]
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while its partition is given up: no further attempt may start here."""
+
+
+class GivenBack(Exception):
+    """The run was released before it ended; its next owner carries it out."""
+
+
+CarryOut = Callable[[Turn, asyncio.Event], Awaitable[None]]
+"""Carries a run out to its published end, or raises `GivenBack` once the event is set and no call is under way."""
+
+
 class Dispatcher:
     """Takes turns from the schedule, at most `slots` at once. A turn that fails stays unfinished: it comes again."""
 
-    def __init__(self, schedule: Schedule[Turn], carry_out: Callable[[Turn], Awaitable[None]], slots: int) -> None:
+    def __init__(self, schedule: Schedule[Turn], carry_out: CarryOut, slots: int) -> None:
         self._schedule = schedule
         self._carry_out = carry_out
         self._free = asyncio.Semaphore(slots)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_hand: dict[UUID, list[Turn]] = {}
+        self._tasks: dict[asyncio.Task[None], Turn] = {}
+        self._in_hand: dict[UUID, InHand] = {}
         self._ended = RecentRuns()
 
     @property
@@ -62,13 +80,27 @@ class Dispatcher:
 
         The record then finishes with the run.
         """
-        if turn.run_id in self._in_hand:
-            self._in_hand[turn.run_id].append(turn)
+        if (mine := self._in_hand.get(turn.run_id)) is not None:
+            mine.turns.append(turn)
+            mine.released.clear()
             return True
         if turn.run_id in self._ended:
             turn.lane.finish(turn.offset)
             return True
         return False
+
+    def offer(self, turn: Turn) -> None:
+        """Schedule the run."""
+        self._schedule.put(turn.admitted.request.workspace_id, turn, bulk=turn.topic == BATCHED.name)
+
+    def release(self) -> dict[int, list[UUID]]:
+        """Give every partition up: forget what waits, and return by partition the runs that are still being called."""
+        self._schedule.keep(lambda turn: not turn.lane.closed)
+        calling: dict[int, list[UUID]] = {}
+        for run_id, mine in self._in_hand.items():
+            mine.released.set()
+            calling.setdefault(mine.turns[0].partition, []).append(run_id)
+        return calling
 
     async def run(self) -> None:
         """Dispatch until cancelled; what runs then goes on."""
@@ -79,29 +111,34 @@ class Dispatcher:
             except asyncio.CancelledError:
                 self._free.release()
                 raise
-            self._in_hand[turn.run_id] = [turn]
-            task = asyncio.create_task(self._one(turn))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_hand[turn.run_id] = InHand([turn])
+            task = asyncio.create_task(self._one(turn, self._in_hand[turn.run_id]))
+            self._tasks[task] = turn
+            task.add_done_callback(self._tasks.pop)
 
-    async def _one(self, turn: Turn) -> None:
+    async def _one(self, turn: Turn, mine: InHand) -> None:
         try:
-            await self._carry_out(turn)
+            await self._carry_out(turn, mine.released)
             self._ended.first_time(turn.run_id)
-            for same in self._in_hand[turn.run_id]:
+            for same in mine.turns:
                 same.lane.finish(same.offset)
+        except GivenBack:
+            for same in mine.turns:
+                if not same.lane.closed:  # the partition came back while the run was given back
+                    self.offer(same)
         except Exception:
             log.exception("a run could not be completed", extra={"run_id": str(turn.run_id)})
         finally:
             del self._in_hand[turn.run_id]
             self._free.release()
 
-    async def drain(self, seconds: float) -> int:
-        """Wait for what runs, then cut the rest short; return how many were: they will be called again."""
+    async def drain(self, seconds: float) -> list[Turn]:
+        """Wait for what runs, then cut the rest short; return their turns."""
         if not self._tasks:
-            return 0
+            return []
         _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        cut_short = [self._tasks[task] for task in late]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        return len(late)
+        return cut_short

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -24,6 +25,7 @@ from common.errors import (
 )
 from common.identity import Grant
 from common.ids import new_id, now_ms
+from runner.dispatch import GivenBack
 from runner.preview import preview
 from runner.providers import Answer, CallFailed, Provider
 from runner.retry import next_wait
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 60
 """Beyond the longest call: a longer wait would pin the partition's commit, so the run ends with `retry_at` instead."""
+
+VAULT_RETRY_SECONDS = 0.5
 
 UNVERIFIED = "unverified"
 """finish_reason of a check whose provider has no endpoint to check a key with."""
@@ -59,6 +63,7 @@ class _Progress:
     """What is known of a run while it is carried out."""
 
     run: RunRequested
+    released: asyncio.Event
     attempts: list[Attempt] = field(default_factory=list)
     lease: Lease | None = None
     answer: Answer | None = None
@@ -80,20 +85,20 @@ class Executor:
         *,
         call_seconds: float,
         previews: bool = True,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._providers = providers
         self._leases = leases
         self._price = price
         self._call_seconds = call_seconds
         self._previews = previews
-        self._sleep = sleep
 
-    async def execute(self, admitted: Admitted) -> RunCompleted:
-        """Carry the run out and return how it ended. Raises nothing but cancellation."""
-        progress = _Progress(admitted.request)
+    async def execute(self, admitted: Admitted, released: asyncio.Event) -> RunCompleted:
+        """Carry the run out and return how it ended; raise `GivenBack` instead of a further attempt once released."""
+        progress = _Progress(admitted.request, released)
         try:
             await self._attempts(progress, admitted)
+        except GivenBack:
+            raise
         except TallyrunError as error:
             return self._completed(progress, error)
         except Exception:
@@ -107,7 +112,7 @@ class Executor:
         while True:
             if now_ms() >= admitted.request.deadline:
                 raise DeadlineExceeded("the deadline passed before an attempt could start")
-            progress.lease = await self._lease(admitted)
+            progress.lease = await self._lease(progress, admitted)
             failure = await self._attempt(provider, progress, progress.lease)
             if failure is None:
                 return
@@ -118,7 +123,7 @@ class Executor:
             raise ProviderRejected(f"provider '{name}' is not configured; known: {', '.join(sorted(self._providers))}")
         return provider
 
-    async def _lease(self, admitted: Admitted) -> Lease:
+    async def _lease(self, progress: _Progress, admitted: Admitted) -> Lease:
         """Return a lease; a vault that is away is waited for until the deadline."""
         run = admitted.request
         while True:
@@ -131,7 +136,7 @@ class Executor:
             except Unavailable as error:
                 if now_ms() >= run.deadline:
                     raise RunnerFault("the vault could not be reached before the deadline") from error
-                await self._sleep(1)
+                await _pause(VAULT_RETRY_SECONDS, progress.released)
 
     async def _attempt(self, provider: Provider, progress: _Progress, lease: Lease) -> CallFailed | None:
         """Make one call and record it; return how it failed, None if it did not."""
@@ -171,7 +176,7 @@ class Executor:
             raise _Final(failure)
         if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._call_seconds + PATIENCE_SECONDS:
             raise _Final(failure, retry_at=now_ms() + round(wait * 1000))
-        await self._sleep(wait)
+        await _pause(wait, progress.released)
 
     def _completed(self, progress: _Progress, error: TallyrunError | None) -> RunCompleted:
         run, answer, ended = progress.run, progress.answer, now_ms()
@@ -190,6 +195,15 @@ class Executor:
             **_key(progress.lease),
             **({} if answer is None else _answered(answer)),
         )
+
+
+async def _pause(seconds: float, released: asyncio.Event) -> None:
+    """Wait before another attempt; raise `GivenBack` as soon as that is somebody else's to make."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await released.wait()
+    if released.is_set():
+        raise GivenBack
 
 
 class _Final(RunFailed):

@@ -1,47 +1,88 @@
-"""The completed topic as journal (R2): which runs of a partition have ended, whoever carried them out."""
+"""The completed topic as journal (R2): which runs of a partition have ended, and which another runner still calls."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.event import TYPE_HEADER
-from common.contracts.runs_v1 import RunCompleted
+from common.contracts.runs_v1 import Handover, RunCompleted
 from common.contracts.topics import COMPLETED
 from common.kafka import FETCH_LIMITS, Record
 
 MARGIN_MS = 60_000
 """A completion is never older than its request; the margin is for brokers whose clocks differ."""
 
+WAIT_MS = 500
+
+
+@dataclass
+class Past:
+    """What the journal has told so far. `held`: run → until when (UTC ms) its former owner may still call it."""
+
+    ended: set[UUID] = field(default_factory=set)
+    held: dict[UUID, int] = field(default_factory=dict)
+
+    def learn(self, record: Record) -> None:
+        """Take one record in; later ones overrule earlier ones."""
+        match dict(record.headers).get(TYPE_HEADER, b"").decode():
+            case RunCompleted.TYPE:
+                self._ended(UUID(bytes=record.key or b""))
+            case Handover.TYPE:
+                self._handed_over(Handover.model_validate_json(record.value or b""))
+
+    def _ended(self, run_id: UUID) -> None:
+        self.ended.add(run_id)
+        self.held.pop(run_id, None)
+
+    def _handed_over(self, handover: Handover) -> None:
+        for run_id in handover.run_ids:
+            if handover.until:
+                self.held[run_id] = handover.until
+            else:
+                self.held.pop(run_id, None)
+
+
+class Reading:
+    """One partition of the journal, being read."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self.past = Past()
+
+    async def catch_up(self, since: int) -> None:
+        """Read from this append time (UTC ms) to the present end."""
+        first = (await self._consumer.offsets_for_times({self._partition: max(0, since)}))[self._partition]
+        end = (await self._consumer.end_offsets([self._partition]))[self._partition]
+        self._consumer.seek(self._partition, end if first is None else first.offset)
+        while await self._consumer.position(self._partition) < end:
+            await self.go_on()
+
+    async def go_on(self) -> None:
+        """Read what comes next, if something comes within half a second."""
+        for record in (await self._consumer.getmany(self._partition, timeout_ms=WAIT_MS)).get(self._partition, []):
+            self.past.learn(record)
+
 
 class Journal:
-    """Reads the completed topic from a point in time to its present end."""
+    """Opens the completed topic for reading, in no group and without commits."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
 
-    async def ended_since(self, partition: int, appended_at: int) -> set[UUID]:
-        """Return the runs that ended in this partition since the append time (UTC ms) of the oldest unfinished one."""
+    @asynccontextmanager
+    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Reading]:
+        """Yield the journal of a partition, read since the append time (UTC ms) of its oldest unfinished record."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, **FETCH_LIMITS)
         await consumer.start()
         try:
-            return await _read(consumer, TopicPartition(COMPLETED.name, partition), appended_at - MARGIN_MS)
+            journal = TopicPartition(COMPLETED.name, partition)
+            consumer.assign([journal])
+            reading = Reading(consumer, journal)
+            await reading.catch_up(appended_at - MARGIN_MS)
+            yield reading
         finally:
             await consumer.stop()
-
-
-async def _read(consumer: AIOKafkaConsumer, journal: TopicPartition, since: int) -> set[UUID]:
-    consumer.assign([journal])
-    first = (await consumer.offsets_for_times({journal: max(0, since)}))[journal]
-    if first is None:  # nothing was appended since
-        return set()
-    end = (await consumer.end_offsets([journal]))[journal]
-    consumer.seek(journal, first.offset)
-    ended: set[UUID] = set()
-    while await consumer.position(journal) < end:
-        records = (await consumer.getmany(journal, timeout_ms=1000)).get(journal, [])
-        ended.update(UUID(bytes=record.key) for record in records if record.key and _is_completion(record))
-    return ended
-
-
-def _is_completion(record: Record) -> bool:
-    return dict(record.headers).get(TYPE_HEADER) == RunCompleted.TYPE.encode()

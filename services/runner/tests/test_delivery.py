@@ -109,9 +109,9 @@ class Cluster:
         await consumer.start()
         try:
             async with asyncio.timeout(30):
-                while run_ids - {UUID(bytes=record.key or b"") for record in found}:
+                while run_ids - {UUID(bytes=record.key) for record in found}:
                     for batch in (await consumer.getmany(timeout_ms=200)).values():
-                        found += [record for record in batch if UUID(bytes=record.key or b"") in run_ids]
+                        found += [r for r in batch if r.key and UUID(bytes=r.key) in run_ids]
         finally:
             await consumer.stop()
         return found
@@ -126,6 +126,12 @@ class Cluster:
             return sum([ends[tp] - (await consumer.committed(tp) or 0) for tp in partitions])
         finally:
             await consumer.stop()
+
+    async def until_committed(self) -> None:
+        """Wait until the group has committed everything."""
+        async with asyncio.timeout(20):
+            while await self.lag():
+                await asyncio.sleep(0.1)
 
     async def until_called(self, prompt: str) -> None:
         """Wait until a call with this prompt is in flight at the provider."""
@@ -188,7 +194,9 @@ async def test_calls_that_run_are_finished_before_the_runner_leaves(cluster: Clu
     async with cluster.runner():
         await cluster.until_called("slow")
     assert (await cluster.completed(run))[run.run_id].status == "succeeded"
-    assert await cluster.lag() == 0
+    async with cluster.runner():  # finds the end in the journal
+        await cluster.until_committed()
+    assert cluster.simulator.calls()["repeated"] == {}
 
 
 async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
@@ -196,6 +204,50 @@ async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
     run = await cluster.publish("cut short")
     async with cluster.runner(drain_seconds=0):
         await cluster.until_called("cut short")
+    async with cluster.runner():
+        assert (await cluster.completed(run))[run.run_id].status == "succeeded"
+
+
+async def test_a_runner_that_joins_calls_nothing_again(cluster: Cluster) -> None:
+    cluster.simulator.control(latency_ms=1500)
+    runs = [await cluster.publish(f"joined {n}") for n in range(48)]
+    async with cluster.runner():
+        await cluster.until_called("joined")
+        async with cluster.runner():
+            completed = await cluster.completed(*runs)
+    assert {c.status for c in completed.values()} == {"succeeded"}
+    assert cluster.simulator.calls()["repeated"] == {}
+    assert await cluster.lag() == 0
+
+
+async def test_a_runner_that_leaves_keeps_its_calls_and_nobody_waits(cluster: Cluster) -> None:
+    cluster.simulator.control(rules=[{"prompt": "long", "latency_ms": 6000}])
+    long = [await cluster.publish(f"long {n}") for n in range(24)]
+    leaving = asyncio.create_task(_run_until_called(cluster))
+    await cluster.until_called("long")
+    async with cluster.runner():
+        short = [await cluster.publish(f"short {n}") for n in range(24)]
+        await cluster.completed(*short)
+        assert not leaving.done()  # the long calls still run, and held nobody up
+        completed = await cluster.completed(*long)
+        await leaving
+        await cluster.until_committed()
+    assert {c.status for c in completed.values()} == {"succeeded"}
+    assert cluster.simulator.calls()["repeated"] == {}
+
+
+async def _run_until_called(cluster: Cluster) -> None:
+    async with cluster.runner():
+        await cluster.until_called("long")
+
+
+async def test_a_run_given_back_is_carried_out_by_the_next_owner(cluster: Cluster) -> None:
+    cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 20}])
+    run = await cluster.publish("given back")
+    async with cluster.runner():
+        async with asyncio.timeout(20):
+            while cluster.simulator.calls()["total"] == 0:
+                await asyncio.sleep(0.01)
     async with cluster.runner():
         assert (await cluster.completed(run))[run.run_id].status == "succeeded"
 
@@ -219,9 +271,7 @@ async def test_a_repeated_run_id_is_called_once(cluster: Cluster) -> None:
     after = await cluster.publish("after", run_id=run.run_id)
     async with cluster.runner():
         await cluster.completed(run)
-        async with asyncio.timeout(20):
-            while await cluster.lag():
-                await asyncio.sleep(0.1)
+        await cluster.until_committed()
     assert after.run_id == run.run_id
     assert cluster.simulator.calls()["served"] == 1
 
@@ -252,9 +302,7 @@ async def test_a_record_appended_too_late_was_never_accepted(cluster: Cluster) -
     good = await cluster.publish("good")
     async with cluster.runner():
         await cluster.completed(good)
-        async with asyncio.timeout(20):
-            while await cluster.lag():
-                await asyncio.sleep(0.1)
+        await cluster.until_committed()
     assert late.run_id != good.run_id
     assert cluster.simulator.calls()["prompts"] == 1
 

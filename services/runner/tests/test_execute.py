@@ -17,6 +17,7 @@ from common.identity import Grant
 from common.ids import new_id, now_ms
 from common.providers import Providers, ProviderSettings
 from embedded.simulator import Running, running
+from runner.dispatch import GivenBack
 from runner.execute import Executor
 from runner.providers import Answer, Provider, provider_for
 
@@ -78,7 +79,7 @@ def executor(providers: dict[str, Provider], leases: Leaser | None = None, call_
 
 async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
     admitted = run()
-    completed = await executor(providers).execute(admitted)
+    completed = await executor(providers).execute(admitted, asyncio.Event())
     assert completed.status == "succeeded"
     assert completed.output
     assert completed.output in (completed.response or "")
@@ -93,14 +94,16 @@ async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, P
 
 async def test_anthropic_messages(providers: dict[str, Provider]) -> None:
     body = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Name a river."}]}
-    completed = await executor(providers).execute(run(provider="anthropic", operation="messages", body=body))
+    completed = await executor(providers).execute(
+        run(provider="anthropic", operation="messages", body=body), asyncio.Event()
+    )
     assert completed.status == "succeeded"
     assert completed.usage.input > 0
 
 
 async def test_a_transient_failure_is_tried_again(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(script=[{"kind": "server_error", "retry_after": 0.01}])
-    completed = await executor(providers).execute(run())
+    completed = await executor(providers).execute(run(), asyncio.Event())
     assert completed.status == "succeeded"
     assert [a.error for a in completed.attempts] == ["provider_unavailable", None]
 
@@ -115,7 +118,7 @@ async def test_a_final_failure_is_called_once(
     simulator: Running, providers: dict[str, Provider], kind: str, code: str
 ) -> None:
     simulator.control(rules=[{"kind": kind}])
-    completed = await executor(providers).execute(run())
+    completed = await executor(providers).execute(run(), asyncio.Event())
     assert completed.status == "failed"
     assert completed.error is not None
     assert completed.error.code == code
@@ -124,7 +127,7 @@ async def test_a_final_failure_is_called_once(
 
 async def test_a_refused_key_drops_its_lease(simulator: Running, providers: dict[str, Provider]) -> None:
     leases = Leaser(secret="refused")
-    await executor(providers, leases).execute(run())
+    await executor(providers, leases).execute(run(), asyncio.Event())
     assert leases.dropped == 1
 
 
@@ -133,7 +136,7 @@ async def test_rate_limited_until_the_deadline_says_when_to_come_back(
 ) -> None:
     simulator.control(rules=[{"kind": "rate_limited", "retry_after": 60}])
     before = now_ms()
-    completed = await executor(providers).execute(run())
+    completed = await executor(providers).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "rate_limited"
     assert completed.error.retry_at is not None
@@ -142,7 +145,7 @@ async def test_rate_limited_until_the_deadline_says_when_to_come_back(
 
 
 async def test_no_attempt_starts_after_the_deadline(simulator: Running, providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(deadline=now_ms() - 1))
+    completed = await executor(providers).execute(run(deadline=now_ms() - 1), asyncio.Event())
     assert completed.status == "expired"
     assert completed.attempts == []
     assert simulator.calls()["total"] == 0
@@ -150,20 +153,20 @@ async def test_no_attempt_starts_after_the_deadline(simulator: Running, provider
 
 async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"))
+    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "provider_timeout"
     assert [a.outcome for a in completed.attempts] == ["unknown"]
 
 
 async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run())
+    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert (completed.error.code, completed.error.message) == ("no_api_key", "connect openai first")
 
 
 async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers, Leaser(Forbidden("revoked"))).execute(run())
+    completed = await executor(providers, Leaser(Forbidden("revoked"))).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
@@ -171,25 +174,38 @@ async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> N
 async def test_an_expired_grant_never_reaches_the_vault(providers: dict[str, Provider]) -> None:
     admitted, leases = run(), Leaser()
     expired = Admitted(admitted.request, admitted.grant.model_copy(update={"expires_at": 1}), "token")
-    completed = await executor(providers, leases).execute(expired)
+    completed = await executor(providers, leases).execute(expired, asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
 
 async def test_a_vault_that_is_away_is_waited_for(providers: dict[str, Provider]) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
     leases = Leaser(Unavailable("away"), Unavailable("away"))
-    waiting = Executor(providers, leases, five_cents, call_seconds=10, sleep=sleep)
-    assert (await waiting.execute(run())).status == "succeeded"
-    assert slept == [1, 1]
+    assert (await executor(providers, leases).execute(run(), asyncio.Event())).status == "succeeded"
+    assert leases.refusals == []
+
+
+async def test_a_released_run_makes_no_further_attempt(simulator: Running, providers: dict[str, Provider]) -> None:
+    simulator.control(rules=[{"kind": "rate_limited", "retry_after": 20}])
+    released = asyncio.Event()
+    task = asyncio.create_task(executor(providers).execute(run(), released))
+    while simulator.calls()["total"] == 0:
+        await asyncio.sleep(0.01)
+    released.set()
+    with pytest.raises(GivenBack):
+        await task
+    assert simulator.calls()["total"] == 1
+
+
+async def test_a_released_run_still_finishes_its_call(simulator: Running, providers: dict[str, Provider]) -> None:
+    simulator.control(latency_ms=100)
+    released = asyncio.Event()
+    released.set()
+    assert (await executor(providers).execute(run(), released)).status == "succeeded"
 
 
 async def test_an_unknown_provider_ends_the_run(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(provider="nowhere"))
+    completed = await executor(providers).execute(run(provider="nowhere"), asyncio.Event())
     assert completed.error is not None
     assert "'nowhere' is not configured" in completed.error.message
 
@@ -198,21 +214,21 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
     def broken(run: RunRequested, answer: Answer) -> Cost:
         raise ZeroDivisionError
 
-    completed = await Executor(providers, Leaser(), broken, call_seconds=10).execute(run())
+    completed = await Executor(providers, Leaser(), broken, call_seconds=10).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
     assert completed.output  # the answer was paid for
 
 
 async def test_a_check_lists_models_and_costs_nothing(simulator: Running, providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(operation="check", body={}))
+    completed = await executor(providers).execute(run(operation="check", body={}), asyncio.Event())
     assert (completed.status, completed.finish_reason, completed.cost.total) == ("succeeded", None, Decimal(0))
     assert simulator.calls()["total"] == 0
 
 
 async def test_cancellation_is_not_an_end(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    task = asyncio.create_task(executor(providers).execute(run()))
+    task = asyncio.create_task(executor(providers).execute(run(), asyncio.Event()))
     while simulator.calls()["total"] == 0:
         await asyncio.sleep(0.01)
     task.cancel()

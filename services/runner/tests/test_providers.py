@@ -9,6 +9,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -299,6 +300,18 @@ async def test_an_answer_that_is_none_was_paid_and_is_not_repeated(
     assert (failed.code, failed.retryable, failed.outcome_known) == ("provider_unavailable", False, True)
     assert failed.status_code == 200
     assert "may have charged" in failed.message
+
+
+async def test_a_fault_of_ours_is_not_blamed_on_the_provider(
+    provider: Provider, wire: Wire, key: SecretStr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"Bearer {key.get_secret_value()}")
+
+    monkeypatch.setattr(provider, "_client", SimpleNamespace(post=broken, close=broken), raising=True)
+    failed = await failure(provider, wire, key)
+    monkeypatch.undo()
+    assert (failed.code, failed.retryable, failed.outcome_known) == ("runner_fault", False, False)
 
 
 async def test_an_error_with_status_200_says_what_it_says(key: SecretStr) -> None:

@@ -12,6 +12,7 @@ SCHEMAS = Path(__file__).parent / "schemas"
 CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.requested": runs_v1.RunRequested,
     "runs.v1.completed": runs_v1.RunCompleted,
+    "runs.v1.handover": runs_v1.Handover,
     "runs.v1.rejected": runs_v1.RunRejected,
     "credentials.v1.changed": credentials_v1.CredentialsChanged,
 }

@@ -142,6 +142,18 @@ class RunCompleted(Event):
     key_version: int | None = None
 
 
+class Handover(Event):
+    """A runner that gives a partition up still calls these runs, until the time given: the next owner holds them.
+
+    It stands in the completed topic, in the partition it is about, among the completions. `until` 0 gives them back.
+    """
+
+    TYPE: ClassVar[str] = "runs.v1.handover"
+
+    run_ids: list[UUID]
+    until: Millis
+
+
 class RunRejected(Event):
     """A record that is no run: where it lay, and why. The record's own bytes are the value, this is its headers."""
 

@@ -19,6 +19,9 @@ from runner.usage import text
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 """What aiohttp raises before a request leaves: refused, unknown host, no TLS, no connection in time."""
 
+TRANSPORT = (aiohttp.ClientError, httpx2.HTTPError, OSError)
+"""What goes wrong on the way; a timeout is an OSError."""
+
 OUT_OF_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
 """Error codes and types of accounts without credit, of both providers."""
 
@@ -69,6 +72,9 @@ def _failure(error: Exception, callee: Callee, timeout_seconds: float) -> CallFa
     if isinstance(response := getattr(error, "response", None), httpx2.Response):
         return refusal(response, callee)
     causes = _causes(error)
+    if not any(isinstance(cause, TRANSPORT) for cause in causes):
+        message = f"the call to {callee.provider} failed on our side: {type(causes[-1]).__name__}"
+        return CallFailed("runner_fault", message, outcome_known=False)
     if any(isinstance(cause, TimeoutError | httpx2.ReadTimeout) for cause in causes):
         return _timed_out(causes, callee, timeout_seconds)
     sent = not any(isinstance(cause, NOT_SENT) for cause in causes)
