@@ -19,6 +19,9 @@ from common.identity import Signer
 
 log = logging.getLogger(__name__)
 
+DISCARDED_BYTES = 64 * 1024 * 1024
+"""At most so much of a refused body is read to its end; the sender of more may lose the answer."""
+
 Ready = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -111,6 +114,7 @@ class BodyLimit:
             return await self._app(scope, receive, send)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
+            await _discard(receive)
             return await error_response(self._error())(scope, receive, send)
         return await self._app(scope, self._counted(receive), send)
 
@@ -122,6 +126,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
+                await _discard(receive)
                 raise self._error()
             return message
 
@@ -129,6 +134,16 @@ class BodyLimit:
 
     def _error(self) -> TooLarge:
         return TooLarge(f"the body is over the limit of {self._max_bytes} bytes")
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a while before refusing: a connection that is closed in mid-upload loses the answer."""
+    discarded = 0
+    while discarded < DISCARDED_BYTES:
+        message = await receive()
+        discarded += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:

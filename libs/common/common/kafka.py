@@ -157,8 +157,8 @@ async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) 
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=500, **FETCH_LIMITS
     )
-    await consumer.start()
     try:
+        await consumer.start()
         assigned = [TopicPartition(topic, partition) for partition in partitions]
         consumer.assign(assigned)
         await consumer.seek_to_end(*assigned)

@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ServiceSettings(BaseSettings):
     """What every service reads from its environment. Times are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    # Without hide_input_in_errors, one missing variable would print all the others, secrets included.
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     log_level: str = "INFO"

@@ -1,0 +1,159 @@
+"""Leases: a provider key in the clear, for a minute, for a run whose grant covers it. No audit, no reveal."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from common.contracts.credentials_v1 import Lease, LeaseRequest
+from common.errors import GrantRefused, NoApiKey, RunFailed, Unauthenticated
+from common.identity import Grant
+from common.ids import now_ms
+from vault.audit import DONE, AuditEntry
+from vault.envelope import Context
+
+LONGEST_MS = 60_000
+
+
+@dataclass(frozen=True)
+class SealedKey:
+    """A version that may be leased, still sealed."""
+
+    context: Context
+    revision: int
+    sealed: bytes
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a request may have, and for how long."""
+
+    key: SealedKey
+    ttl_ms: int
+
+
+class Transaction(Protocol):
+    """What happens together or not at all."""
+
+    async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None) -> SealedKey | None:
+        """Return the active version of that key, or of the newest active key."""
+
+    async def pending(self, workspace_id: UUID, provider: str, key_id: UUID) -> SealedKey | None:
+        """Return the pending version of that key."""
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Write it down."""
+
+
+class Store(Protocol):
+    """Where keys are kept."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commit at the end of the block, or roll back if it raises."""
+
+
+class Opener(Protocol):
+    """Opens secrets."""
+
+    def open(self, context: Context, sealed: bytes) -> SecretStr:
+        """Return what was sealed for this context."""
+
+
+class Grants(Protocol):
+    """Tells a genuine grant."""
+
+    def grant(self, token: str) -> Grant:
+        """Return the grant, or raise `Unauthenticated`."""
+
+
+class Leases:
+    """Decides on leases, and writes every decision down before a secret is opened."""
+
+    def __init__(self, store: Store, opener: Opener, grants: Grants) -> None:
+        self._store = store
+        self._opener = opener
+        self._grants = grants
+
+    async def lease(self, request: LeaseRequest, actor: str) -> Lease:
+        """Return the key that the request's grant opens; raise `GrantRefused`, or `NoApiKey` where there is none."""
+        grant = self._genuine(request.grant)
+        async with self._store.transaction() as transaction:
+            decision = await _decide(transaction, grant, request)
+            await transaction.audit(_entry(request, actor, grant, decision))
+        # Past this line the decision is written down for good.
+        if isinstance(decision, RunFailed):
+            raise decision
+        return self._opened(decision)
+
+    def _genuine(self, token: str) -> Grant | None:
+        try:
+            return self._grants.grant(token)
+        except Unauthenticated:
+            return None
+
+    def _opened(self, allowed: Allowed) -> Lease:
+        return Lease(
+            secret=self._opener.open(allowed.key.context, allowed.key.sealed),
+            key_id=allowed.key.context.key_id,
+            version=allowed.key.context.version,
+            revision=allowed.key.revision,
+            ttl_ms=allowed.ttl_ms,
+        )
+
+
+async def _decide(transaction: Transaction, grant: Grant | None, request: LeaseRequest) -> Allowed | RunFailed:
+    if grant is None:
+        return GrantRefused("the grant is not one of the gateway's")
+    now = now_ms()
+    if (reason := refusal(grant, request, now)) is not None:
+        return GrantRefused(reason)
+    if (key := await _find(transaction, grant, request)) is None:
+        return _no_key(request)
+    return Allowed(key, min(LONGEST_MS, _left_ms(grant, now)))
+
+
+def refusal(grant: Grant, request: LeaseRequest, now: int) -> str | None:
+    """Return why a genuine grant does not cover this request at `now` (UTC ms), or None if it does."""
+    if _left_ms(grant, now) <= 0:
+        return "the grant has expired"
+    if request.provider not in grant.providers:
+        return f"the grant does not cover provider '{request.provider}'"
+    if grant.key_id is not None and request.key_id not in (None, grant.key_id):
+        return "the grant is for another key"
+    if request.operation == "check" and grant.key_id is None:
+        return "a check needs a grant for one key alone"
+    return None
+
+
+def _left_ms(grant: Grant, now: int) -> int:
+    return grant.expires_at * 1000 - now
+
+
+async def _find(transaction: Transaction, grant: Grant, request: LeaseRequest) -> SealedKey | None:
+    if request.operation == "check" and grant.key_id is not None:
+        return await transaction.pending(grant.workspace_id, request.provider, grant.key_id)
+    return await transaction.active(grant.workspace_id, request.provider, request.key_id or grant.key_id)
+
+
+def _no_key(request: LeaseRequest) -> NoApiKey:
+    if request.operation == "check":
+        return NoApiKey(f"no key for {request.provider} waits to be checked: connect {request.provider} again")
+    which = "no active key" if request.key_id is None else f"key {request.key_id} is no active key"
+    return NoApiKey(f"{which} for {request.provider}: connect {request.provider} first")
+
+
+def _entry(request: LeaseRequest, actor: str, grant: Grant | None, decision: Allowed | RunFailed) -> AuditEntry:
+    leased = decision.key.context if isinstance(decision, Allowed) else None
+    return AuditEntry(
+        "lease",
+        actor,
+        outcome=decision.code if isinstance(decision, RunFailed) else DONE,
+        workspace_id=grant.workspace_id if grant else None,
+        provider=request.provider,
+        key_id=leased.key_id if leased else request.key_id,
+        version=leased.version if leased else None,
+        grant_id=grant.grant_id if grant else None,
+        operation=request.operation,
+    )
