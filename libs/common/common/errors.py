@@ -156,6 +156,12 @@ class DeadlineExceeded(RunFailed):
     code, status = "deadline_exceeded", 504
 
 
+class CallOutcomeUnknown(RunFailed):
+    """The provider may have received, and charged, a call whose answer never came; the run asked not to repeat it."""
+
+    code, status = "outcome_unknown", 502
+
+
 class RunnerFault(RunFailed):
     """A fault of ours, not the caller's and not the provider's."""
 

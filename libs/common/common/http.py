@@ -14,7 +14,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import InvalidRequest, MethodNotAllowed, NotFound, TallyrunError, TooLarge, Unavailable, from_wire
+from common.errors import (
+    Forbidden,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TallyrunError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    from_wire,
+)
 from common.identity import Signer
 
 log = logging.getLogger(__name__)
@@ -179,8 +189,15 @@ class ServiceClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
         if answer.status >= 400:
-            raise from_wire(answer.status, _json(content), _seconds(answer.headers.get("retry-after")))
+            raise self._refusal(answer, content)
         return content
+
+    def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> TallyrunError:
+        error = from_wire(answer.status, _json(content), _seconds(answer.headers.get("retry-after")))
+        if isinstance(error, Unauthenticated | Forbidden):  # this service's own identity, never the caller's
+            log.error("%s refuses this service: %s", self._audience, error.message)
+            return Unavailable(f"{self._audience} does not accept this service's identity", retry_after=30)
+        return error
 
     def _started(self) -> aiohttp.ClientSession:
         if self._session is None:

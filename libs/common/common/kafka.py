@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -22,6 +22,7 @@ FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes
 """aiokafka's defaults (1 MiB a partition) would stall on one large run."""
 
 RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
 
 
 class OutcomeUnknown(Unavailable):
@@ -102,9 +103,11 @@ class Publisher:
         await self._producer.start()
 
     async def close(self) -> None:
-        """Flush and disconnect."""
+        """Flush and disconnect; what a broker that is away does not take in time is given up."""
         if self._producer is not None:
-            await self._producer.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._producer.stop()
 
     async def send(
         self,
@@ -151,6 +154,16 @@ class Publisher:
                 await asyncio.sleep(RETRY_SECONDS)
 
 
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer. One that has lost its broker may raise the cancellation of a task of its own: it stays here."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
 @asynccontextmanager
 async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer that reads these partitions from their end on, in no group and without commits."""
@@ -164,4 +177,4 @@ async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) 
         await consumer.seek_to_end(*assigned)
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import Counter, Gauge
 
 from common.admission import Admission
-from common.contracts.runs_v1 import Cost, RunRequested
+from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
 from common.errors import Unavailable
 from common.http import ServiceClient, service_app
 from common.identity import Signer, Verifier
@@ -103,7 +103,7 @@ class Runner:
         cut_short = await self._dispatcher.drain(self._settings.drain_seconds)
         if cut_short:
             log.warning("calls were cut short; their runs will be called again", extra={"calls": len(cut_short)})
-            await self._handovers.give_back(cut_short)
+            await self._handovers.give_back(turn for turn in cut_short if not turn.once)
 
     def _lane(self) -> Lane:
         return Lane(self._admission, self._journal, self._dispatcher, self._rejections.publish)
@@ -113,12 +113,19 @@ class Runner:
 
     async def _carry_out(self, turn: Turn, released: asyncio.Event) -> None:
         try:
-            completed = await self._executor.execute(turn.admitted, released)
+            completed = await self._execute(turn, released)
         except GivenBack:
             await self._handovers.give_back([turn])
             raise
         await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
         runs_ended.labels(completed.provider, completed.status).inc()
+
+    async def _execute(self, turn: Turn, released: asyncio.Event) -> RunCompleted:
+        if turn.called_before:
+            return self._executor.outcome_unknown(turn.admitted)
+        if turn.once:
+            await self._completions.start(turn.run_id, turn.partition)
+        return await self._executor.execute(turn.admitted, released)
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
         return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))

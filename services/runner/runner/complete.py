@@ -1,10 +1,12 @@
 """How a run's end becomes known: first the journal, and once that is acknowledged, the one who waits."""
 
 from typing import Protocol
+from uuid import UUID
 
 from common.contracts.event import INSTANCE_HEADER
-from common.contracts.runs_v1 import ReplyTo, RunCompleted
+from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
 from common.contracts.topics import COMPLETED, MAX_MESSAGE_BYTES, REPLIES
+from common.ids import now_ms
 from common.kafka import Headers
 
 ENVELOPE_BYTES = 64 * 1024
@@ -31,6 +33,14 @@ class Completions:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
+
+    async def start(self, run_id: UUID, partition: int) -> None:
+        """Append that the run is about to be called: should its end never be found, it must not be called again."""
+        started = RunStarted(run_id=run_id, started_at=now_ms())
+        headers = started.headers()
+        await self._sender.deliver(
+            COMPLETED.name, started.encode(), key=run_id.bytes, headers=headers, partition=partition
+        )
 
     async def publish(self, completed: RunCompleted, partition: int, reply_to: ReplyTo | None) -> None:
         """Append to the completed topic's `partition` (the request's own), then reply to who waits."""

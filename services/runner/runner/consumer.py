@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
-from common.kafka import Record
+from common.kafka import Record, stop_consumer
 from runner.lane import Lane
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class RunConsumer(ConsumerRebalanceListener):
         while True:
             try:
                 await self._consume()
-            except KafkaError:
+            except Exception:  # whatever it was, the group must not lose its member
                 log.exception("the consumer failed; a new one follows")
                 await self.leave()
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -131,7 +131,7 @@ class RunConsumer(ConsumerRebalanceListener):
         except KafkaError:
             log.warning("the last offsets could not be committed", exc_info=True)
         await self._end_assignment()
-        await consumer.stop()
+        await stop_consumer(consumer)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """End the assignment."""

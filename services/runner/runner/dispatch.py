@@ -28,18 +28,24 @@ class Lane(Protocol):
 
 @dataclass(frozen=True)
 class Turn:
-    """A run, and the record it came in."""
+    """A run, and the record it came in. `called_before`: the journal shows a call that must not be repeated."""
 
     admitted: Admitted
     lane: Lane
     topic: str
     partition: int
     offset: int
+    called_before: bool = False
 
     @property
     def run_id(self) -> UUID:
         """The run's id."""
         return self.admitted.request.run_id
+
+    @property
+    def once(self) -> bool:
+        """Whether the run would rather fail than be called twice."""
+        return self.admitted.request.on_unknown == "fail"
 
 
 @dataclass

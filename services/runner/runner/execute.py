@@ -13,14 +13,13 @@ from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested, Status
 from common.errors import (
+    CallOutcomeUnknown,
     DeadlineExceeded,
-    Forbidden,
     GrantRefused,
     ProviderRejected,
     RunFailed,
     RunnerFault,
     TallyrunError,
-    Unauthenticated,
     Unavailable,
 )
 from common.identity import Grant
@@ -106,6 +105,12 @@ class Executor:
             return self._completed(progress, RunnerFault("the runner met an unexpected fault; it has been logged"))
         return self._completed(progress, None)
 
+    def outcome_unknown(self, admitted: Admitted) -> RunCompleted:
+        """Return the end of a run that was called by somebody who never told how it ended, and must not be again."""
+        error = CallOutcomeUnknown("the provider may have been called, and may have charged, before a runner was lost")
+        unpriced = _Progress(admitted.request, asyncio.Event(), cost=Cost(priced=False))
+        return self._completed(unpriced, error)
+
     async def _attempts(self, progress: _Progress, admitted: Admitted) -> None:
         """Call until an answer, a final failure or the deadline. Each attempt leases anew: keys can be rotated."""
         provider = self._provider(admitted.request.provider)
@@ -131,8 +136,6 @@ class Executor:
                 raise GrantRefused("the run's grant had expired when its turn came")
             try:
                 return await self._leases.get(run, admitted.grant, admitted.token)
-            except (Unauthenticated, Forbidden) as error:
-                raise GrantRefused(f"the vault refused the run's grant: {error.message}") from error
             except Unavailable as error:
                 if now_ms() >= run.deadline:
                     raise RunnerFault("the vault could not be reached before the deadline") from error

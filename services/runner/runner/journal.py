@@ -8,9 +8,9 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.event import TYPE_HEADER
-from common.contracts.runs_v1 import Handover, RunCompleted
+from common.contracts.runs_v1 import Handover, RunCompleted, RunStarted
 from common.contracts.topics import COMPLETED
-from common.kafka import FETCH_LIMITS, Record
+from common.kafka import FETCH_LIMITS, Record, stop_consumer
 
 MARGIN_MS = 60_000
 """A completion is never older than its request; the margin is for brokers whose clocks differ."""
@@ -20,9 +20,13 @@ WAIT_MS = 500
 
 @dataclass
 class Past:
-    """What the journal has told so far. `held`: run → until when (UTC ms) its former owner may still call it."""
+    """What the journal has told so far.
+
+    `started` are runs that must not be called twice. `held`: run → until when (UTC ms) its former owner may call it.
+    """
 
     ended: set[UUID] = field(default_factory=set)
+    started: set[UUID] = field(default_factory=set)
     held: dict[UUID, int] = field(default_factory=dict)
 
     def learn(self, record: Record) -> None:
@@ -30,6 +34,8 @@ class Past:
         match dict(record.headers).get(TYPE_HEADER, b"").decode():
             case RunCompleted.TYPE:
                 self._ended(UUID(bytes=record.key or b""))
+            case RunStarted.TYPE:
+                self.started.add(UUID(bytes=record.key or b""))
             case Handover.TYPE:
                 self._handed_over(Handover.model_validate_json(record.value or b""))
 
@@ -41,8 +47,9 @@ class Past:
         for run_id in handover.run_ids:
             if handover.until:
                 self.held[run_id] = handover.until
-            else:
+            else:  # given back: no call is under way
                 self.held.pop(run_id, None)
+                self.started.discard(run_id)
 
 
 class Reading:
@@ -85,4 +92,4 @@ class Journal:
             await reading.catch_up(appended_at - MARGIN_MS)
             yield reading
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
@@ -59,6 +60,7 @@ class Lane:
         self._inbox: asyncio.Queue[Record] = asyncio.Queue()
         self._sizes: dict[int, int] = {}
         self._recent = RecentRuns()
+        self._past = Past()
         self._held: set[UUID] = set()
         self._waiting: dict[UUID, Turn] = {}
         self.offsets = Offsets()
@@ -92,16 +94,16 @@ class Lane:
     async def _work(self) -> None:
         """Read the journal, then judge record after record."""
         first = await self._inbox.get()
-        past = await self._past(first)
-        self._recent = RecentRuns(past.ended)
-        self._held = set(past.held)
+        self._past = await self._read_journal(first)
+        self._recent = RecentRuns(self._past.ended)
+        self._held = set(self._past.held)
         if self._held:
             self._tasks.append(asyncio.create_task(self._follow(first)))
         await self._judge(first)
         while True:
             await self._judge(await self._inbox.get())
 
-    async def _past(self, first: Record) -> Past:
+    async def _read_journal(self, first: Record) -> Past:
         """Return what the journal tells; without it nothing is dispatched, so a broker that is away is waited for."""
         while True:
             try:
@@ -127,13 +129,17 @@ class Lane:
         if turn.run_id in self._held:
             self._waiting[turn.run_id] = turn
         else:
-            self._runs.offer(turn)
+            self._offer(turn)
+
+    def _offer(self, turn: Turn) -> None:
+        self._runs.offer(replace(turn, called_before=turn.run_id in self._past.started))
 
     async def _follow(self, first: Record) -> None:
         """Wait for the ends of the runs that another runner still calls, as the journal tells them."""
         while self._held:
             try:
                 async with self._journal.reading(first.partition, first.timestamp) as journal:
+                    self._past = journal.past
                     while self._held:
                         self._settle(journal.past)
                         await journal.go_on()
@@ -152,4 +158,4 @@ class Lane:
             elif past.held.get(run_id, 0) <= now_ms():
                 self._held.remove(run_id)
                 if turn := self._waiting.pop(run_id, None):
-                    self._runs.offer(turn)
+                    self._offer(turn)

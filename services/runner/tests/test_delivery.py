@@ -13,8 +13,8 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.credentials_v1 import CredentialsChanged, Lease, LeaseRequest
-from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER
-from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunRequested
+from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER, TYPE_HEADER
+from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunRequested, RunStarted
 from common.contracts.topics import BATCHED, COMPLETED, CREDENTIALS_CHANGED, REJECTED, REPLIES, REQUESTED
 from common.engines.ports import free_port
 from common.identity import Signer, Verifier
@@ -111,7 +111,7 @@ class Cluster:
             async with asyncio.timeout(30):
                 while run_ids - {UUID(bytes=record.key) for record in found}:
                     for batch in (await consumer.getmany(timeout_ms=200)).values():
-                        found += [r for r in batch if r.key and UUID(bytes=r.key) in run_ids]
+                        found += [r for r in batch if r.key and UUID(bytes=r.key) in run_ids and not _started(r)]
         finally:
             await consumer.stop()
         return found
@@ -138,6 +138,10 @@ class Cluster:
         async with asyncio.timeout(30):
             while self.simulator.calls()["in_flight"] == 0:
                 await asyncio.sleep(0.01)
+
+
+def _started(record: Record) -> bool:
+    return dict(record.headers).get(TYPE_HEADER) == RunStarted.TYPE.encode()
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +213,7 @@ async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
 
 
 async def test_a_runner_that_joins_calls_nothing_again(cluster: Cluster) -> None:
-    cluster.simulator.control(latency_ms=1500)
+    cluster.simulator.control(latency_ms=5000)
     runs = [await cluster.publish(f"joined {n}") for n in range(48)]
     async with cluster.runner():
         await cluster.until_called("joined")
@@ -250,6 +254,18 @@ async def test_a_run_given_back_is_carried_out_by_the_next_owner(cluster: Cluste
                 await asyncio.sleep(0.01)
     async with cluster.runner():
         assert (await cluster.completed(run))[run.run_id].status == "succeeded"
+
+
+async def test_a_run_that_must_not_be_called_twice_is_not(cluster: Cluster) -> None:
+    cluster.simulator.control(script=[{"kind": "hang"}])
+    run = await cluster.publish("once", on_unknown="fail")
+    async with cluster.runner(drain_seconds=0):
+        await cluster.until_called("once")
+    async with cluster.runner():
+        completed = (await cluster.completed(run))[run.run_id]
+    assert completed.error is not None
+    assert (completed.error.code, completed.cost.priced) == ("outcome_unknown", False)
+    assert cluster.simulator.calls()["total"] == 1
 
 
 async def test_one_slow_call_does_not_hold_up_its_partition(cluster: Cluster) -> None:

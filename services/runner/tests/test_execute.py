@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import Cost, RunRequested
-from common.errors import Forbidden, NoApiKey, TallyrunError, Unavailable
+from common.errors import GrantRefused, NoApiKey, TallyrunError, Unavailable
 from common.identity import Grant
 from common.ids import new_id, now_ms
 from common.providers import Providers, ProviderSettings
@@ -166,7 +166,7 @@ async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Prov
 
 
 async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers, Leaser(Forbidden("revoked"))).execute(run(), asyncio.Event())
+    completed = await executor(providers, Leaser(GrantRefused("revoked"))).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 

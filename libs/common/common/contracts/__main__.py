@@ -14,6 +14,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.completed": runs_v1.RunCompleted,
     "runs.v1.handover": runs_v1.Handover,
     "runs.v1.rejected": runs_v1.RunRejected,
+    "runs.v1.started": runs_v1.RunStarted,
     "credentials.v1.changed": credentials_v1.CredentialsChanged,
 }
 

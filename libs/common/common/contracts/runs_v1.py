@@ -35,7 +35,8 @@ class RunRequested(Event):
     """A request to call a provider once, with the body in the operation's wire format, verbatim.
 
     No attempt starts after `deadline`. A record appended after `publish_by` was never accepted.
-    `accepted_at` owns the run's place in time everywhere.
+    `accepted_at` owns the run's place in time everywhere. `on_unknown`: what to do when a call may have been received,
+    and paid, without its answer reaching us: try again, or end the run as failed with `outcome_unknown`.
     """
 
     TYPE: ClassVar[str] = "runs.v1.requested"
@@ -140,6 +141,15 @@ class RunCompleted(Event):
     queued_ms: int = Field(0, ge=0)
     key_id: UUID | None = None
     key_version: int | None = None
+
+
+class RunStarted(Event):
+    """The provider is about to be called for a run that must not be called twice (`on_unknown: fail`)."""
+
+    TYPE: ClassVar[str] = "runs.v1.started"
+
+    run_id: UUID
+    started_at: Millis
 
 
 class Handover(Event):

@@ -126,13 +126,13 @@ def refusal(response: httpx2.Response, callee: Callee) -> CallFailed:
 def _meaning(read: Refusal, callee: Callee) -> tuple[str, str, bool]:
     who, status, said = callee.provider, read.status, f": {read.words}" if read.words else ""
     if read.kinds & OUT_OF_CREDIT or status == 402 or "credit balance is too low" in read.words:
-        return "insufficient_quota", f"the {who} account of this API key has no credit left{said}", False
+        return "insufficient_quota", f"Insufficient API credits at {who}{said}", False
     if "model_not_found" in read.kinds or (status == 404 and _about_model(read, callee.model)):
         return "model_not_found", f"{who} does not know the model '{callee.model}', or not for this API key", False
     if status in {401, 403}:
-        return "invalid_api_key", f"{who} refused the API key ({status}), connect it again{said}", False
+        return "invalid_api_key", f"Invalid API key: {who} refused it ({status}), connect again{said}", False
     if status == 429:
-        return "rate_limited", f"{who} limits the rate of this API key{said}", True
+        return "rate_limited", f"Rate limit exceeded at {who}{said}", True
     if status >= 500 or status in TRY_AGAIN:
         return "provider_unavailable", f"{who} answered {status}{said}", True
     return "provider_rejected", f"{who} rejected the request ({status}){said}", False
@@ -212,5 +212,5 @@ def check_key(callee: Callee) -> None:
     """Raise `CallFailed` for a key that no header can carry; the transports would quote it in their errors."""
     key = callee.secret.get_secret_value()
     if not key or not key.isascii() or not key.isprintable():
-        message = f"the {callee.provider} API key is empty or has characters that no key has, connect it again"
+        message = f"Invalid API key: it is empty or has characters that no key of {callee.provider} has, connect again"
         raise CallFailed("invalid_api_key", message)

@@ -1,0 +1,40 @@
+"""Analytics, over HTTP. What it answers to our callers is passed on byte for byte."""
+
+import json
+from decimal import Decimal
+from uuid import UUID
+
+from common.contracts.answers_v1 import Period, RunDetail, Success, UsageCount
+from common.http import ServiceClient
+
+
+class Analytics:
+    """Answers questions about one workspace's runs; the gateway says which, never the caller."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def overview(self, workspace_id: UUID, period: Period) -> bytes:
+        """Return the overview's JSON."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/overview", params={"period": period})
+
+    async def runs(self, workspace_id: UUID, filters: dict[str, str]) -> bytes:
+        """Return one page of runs as JSON; the filters are limit, cursor, status and model."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)
+
+    async def run(self, workspace_id: UUID, run_id: UUID, accepted_at: int | None) -> bytes:
+        """Return one run's JSON, or raise `NotFound`. A named id carries no time: `accepted_at` (UTC ms) helps."""
+        hint = {} if accepted_at is None else {"accepted_at": str(accepted_at)}
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs/{run_id}", params=hint)
+
+    async def finished(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail | None:
+        """Return the run, or None while it has not ended."""
+        content = await self.run(workspace_id, run_id, accepted_at)
+        # Pydantic would read a Decimal through a float, and lose digits.
+        run = Success[RunDetail].model_validate(json.loads(content, parse_float=Decimal)).data
+        return None if run.status == "accepted" else run
+
+    async def key_usage(self, workspace_id: UUID) -> dict[str, UsageCount]:
+        """Return how often each key was used, by key id."""
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/key-usage")
+        return {count.key_id: count for count in Success[list[UsageCount]].model_validate_json(content).data}

@@ -1,0 +1,117 @@
+"""Wiring: the only place that knows every part."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+
+from common.contracts.topics import MAX_BODY_BYTES, REPLIES
+from common.http import Lifespan, ServiceClient, service_app
+from common.identity import Signer
+from common.kafka import Publisher, declare_topics
+from common.providers import Providers
+from gateway.analytics import Analytics
+from gateway.connect import Connecting
+from gateway.grants import Grants
+from gateway.publish import RequestLog
+from gateway.replies import Replies
+from gateway.routes.access import AccessRoutes
+from gateway.routes.analytics import AnalyticsRoutes
+from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.runs import RunRoutes
+from gateway.runs import Runs
+from gateway.settings import GatewaySettings
+from gateway.store import Store
+from gateway.tokens import Tokens, hashed, read_admin_token
+from gateway.vault import Vault
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What is opened at the start and closed at the end."""
+
+    store: Store
+    publisher: Publisher
+    replies: Replies
+    vault: ServiceClient
+    analytics: ServiceClient
+
+    async def ready(self) -> None:
+        """Raise `Unavailable` unless database and broker answer."""
+        self.replies.check()
+        await self.store.ping()
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """Return the gateway."""
+    signer = Signer.load("gateway", settings.identity_dir)
+    connections = _connections(settings, signer)
+    app = service_app("Tallyrun gateway", _lifespan(settings, connections), connections.ready, MAX_BODY_BYTES)
+    for router in _routers(settings, connections, signer):
+        app.include_router(router)
+    _document_tokens(app)
+    return app
+
+
+def _document_tokens(app: FastAPI) -> None:
+    """Tell the OpenAPI document of bearer tokens. A FastAPI dependency would say so too, and slow every request."""
+    document = app.openapi()
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+
+
+def _connections(settings: GatewaySettings, signer: Signer) -> Connections:
+    partition = random.randrange(REPLIES.partitions)  # noqa: S311 - it spreads replicas, and hides nothing
+    return Connections(
+        store=Store(settings.database_url),
+        publisher=Publisher(settings.kafka_bootstrap_servers),
+        replies=Replies(settings.kafka_bootstrap_servers, partition),
+        vault=ServiceClient(settings.vault_url, "vault", signer),
+        analytics=ServiceClient(settings.analytics_url, "analytics", signer),
+    )
+
+
+def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        operator = hashed(read_admin_token(settings.admin_token_file))
+        await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
+        async with AsyncExitStack() as opened:
+            for part in (connections.store, connections.replies):
+                opened.push_async_callback(part.close)
+            opened.push_async_callback(connections.publisher.close)
+            opened.push_async_callback(connections.vault.close)
+            opened.push_async_callback(connections.analytics.close)
+            await connections.store.start(operator)
+            await connections.publisher.start()
+            await connections.replies.start()
+            yield
+
+    return lifespan
+
+
+def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
+    store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
+    tokens, grants, providers = Tokens(store), Grants(signer), Providers.load(settings)
+    vault, analytics = Vault(connections.vault), Analytics(connections.analytics)
+    requests = RequestLog(connections.publisher, settings.publish_seconds)
+    runs = Runs(
+        requests=requests,
+        replies=replies,
+        grants=grants,
+        claims=store,
+        stored=analytics,
+        providers=providers,
+        sync_wait_seconds=wait,
+    )
+    connecting = Connecting(
+        vault=vault, requests=requests, replies=replies, grants=grants, providers=providers, wait_seconds=wait
+    )
+    return [
+        RunRoutes(tokens, runs, analytics, store).router,
+        IntegrationRoutes(tokens, connecting, vault, analytics).router,
+        AnalyticsRoutes(tokens, analytics).router,
+        AccessRoutes(tokens, store).router,
+    ]

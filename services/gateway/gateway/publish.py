@@ -1,0 +1,37 @@
+"""Requests onto the log: each send is bounded, and a lost acknowledgement is told with the run's id."""
+
+from common.contracts.event import GRANT_HEADER
+from common.contracts.runs_v1 import RunRequested
+from common.contracts.topics import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, REQUESTED
+from common.errors import TooLarge
+from common.ids import now_ms
+from common.kafka import OutcomeUnknown, Publisher
+
+ENVELOPE_BYTES = 64 * 1024
+"""Room for the record's key, headers and framing. JSON can grow when it is written anew (1e9 → 1000000000.0)."""
+
+
+class RequestLog:
+    """Appends runs to `runs.requested.v1`."""
+
+    def __init__(self, publisher: Publisher, publish_seconds: float) -> None:
+        self._publisher = publisher
+        self._seconds = publish_seconds
+
+    def publish_by(self) -> int:
+        """Return the time (UTC ms) after which a record sent now must count as never accepted."""
+        return now_ms() + round(self._seconds * 1000)
+
+    async def append(self, request: RunRequested, grant: str) -> None:
+        """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
+        value = request.encode()
+        if len(value) > MAX_MESSAGE_BYTES - ENVELOPE_BYTES:
+            raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
+        headers = [*request.headers(), (GRANT_HEADER, grant.encode())]
+        try:
+            await self._publisher.send(
+                REQUESTED.name, value, key=request.run_id.bytes, headers=headers, timeout=self._seconds
+            )
+        except OutcomeUnknown as error:
+            error.run_id = str(request.run_id)
+            raise

@@ -1,0 +1,67 @@
+"""`/api/integrations`: the workspace's provider keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from common.http import bearer
+from gateway.analytics import Analytics
+from gateway.connect import Connecting, NewKey
+from gateway.keys import listed
+from gateway.routes.wire import body_of, data, done, read
+from gateway.tokens import Tokens
+from gateway.vault import Vault
+
+
+def _sendable(secret: SecretStr) -> SecretStr:
+    """Keys come by copy and paste: drop the space around, and refuse what no HTTP header could carry."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise PydanticCustomError("api_key", "a provider key is a word of printable ASCII characters")
+    return SecretStr(text)
+
+
+class ConnectRequest(BaseModel):
+    """A key to connect. A new name adds a key, the same name rotates it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    provider: Annotated[str, Field(min_length=1, max_length=64)]
+    api_key: Annotated[SecretStr, Field(max_length=4096), AfterValidator(_sendable)]
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+
+
+class IntegrationRoutes:
+    """Connects keys, lists and deactivates them."""
+
+    def __init__(self, tokens: Tokens, connecting: Connecting, vault: Vault, analytics: Analytics) -> None:
+        self._tokens = tokens
+        self._connecting = connecting
+        self._vault = vault
+        self._analytics = analytics
+        self.router = APIRouter(prefix="/api/integrations", tags=["integrations"])
+        self.router.add_api_route("/connect", self.connect, methods=["POST"], openapi_extra=body_of(ConnectRequest))
+        self.router.add_api_route("/keys", self.keys, methods=["GET"])
+        self.router.add_api_route("/keys/{key_id}", self.deactivate, methods=["DELETE"])
+
+    async def connect(self, request: Request) -> Response:
+        """Try a key at its provider, and keep it if that accepts it."""
+        caller = await self._tokens.caller(bearer(request), "admin")
+        asked = await read(request, ConnectRequest)
+        await self._connecting.connect(caller, NewKey(asked.provider, asked.name, asked.api_key))
+        return done("API key connected successfully")
+
+    async def keys(self, request: Request) -> Response:
+        """Answer the workspace's keys: never more of them than the last four characters."""
+        caller = await self._tokens.caller(bearer(request), "viewer")
+        return data(await listed(self._vault, self._analytics, caller.workspace_id))
+
+    async def deactivate(self, request: Request, key_id: UUID) -> Response:
+        """Stop every use of a key. It stays in the list, inactive."""
+        caller = await self._tokens.caller(bearer(request), "admin")
+        await self._vault.deactivate(caller.workspace_id, key_id, caller.name)
+        return done("API key deactivated")

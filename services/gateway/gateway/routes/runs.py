@@ -1,0 +1,89 @@
+"""`/api/integrations/run` and `/api/runs`."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from common.contracts.answers_v1 import Answer
+from common.http import bearer, json_response
+from gateway.analytics import Analytics
+from gateway.claims import Claim
+from gateway.prompts import Prompt
+from gateway.routes.wire import body_of, data, read
+from gateway.runs import Runs
+from gateway.store import Store
+from gateway.tokens import Tokens
+
+NAMED_VERSION = 5
+"""Of UUIDs that their callers named; any other id carries its time."""
+
+RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
+
+
+class AcceptedAnswer(Answer):
+    """The broker has the run; its result will be at `/api/runs/{runId}`."""
+
+    run_id: str
+    status: Literal["accepted"] = "accepted"
+
+
+class RunRoutes:
+    """Starts runs, and shows them."""
+
+    def __init__(self, tokens: Tokens, runs: Runs, analytics: Analytics, store: Store) -> None:
+        self._tokens = tokens
+        self._runs = runs
+        self._analytics = analytics
+        self._store = store
+        self.router = APIRouter(prefix="/api", tags=["runs"])
+        self.router.add_api_route("/integrations/run", self.run, methods=["POST"], openapi_extra=body_of(Prompt))
+        self.router.add_api_route("/runs", self.list, methods=["GET"])
+        self.router.add_api_route("/runs/{run_id}", self.show, methods=["GET"])
+
+    async def run(self, request: Request) -> Response:
+        """Run a prompt and answer its result; with `Prefer: respond-async` answer 202 once it is accepted.
+
+        With `Idempotency-Key`, the same request sent again is the same run.
+        """
+        caller = await self._tokens.caller(bearer(request), "member")
+        prompt = await read(request, Prompt)
+        key = request.headers.get("idempotency-key")
+        if not _prefers_async(request):
+            return data(await self._runs.run(caller, prompt, key))
+        return _accepted(await self._runs.accept(caller, prompt, key))
+
+    async def list(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Annotated[str | None, Query(max_length=512)] = None,
+        status: RunStatus | None = None,
+        model: Annotated[str | None, Query(max_length=256)] = None,
+    ) -> Response:
+        """Answer a page of runs, newest first."""
+        caller = await self._tokens.caller(bearer(request), "viewer")
+        filters = {"limit": str(limit), "cursor": cursor, "status": status, "model": model}
+        asked = {name: value for name, value in filters.items() if value is not None}
+        return json_response(await self._analytics.runs(caller.workspace_id, asked))
+
+    async def show(self, request: Request, run_id: UUID) -> Response:
+        """Answer one run, whole."""
+        caller = await self._tokens.caller(bearer(request), "viewer")
+        claim = await self._claim(caller.workspace_id, run_id)
+        accepted_at = None if claim is None else claim.accepted_at
+        return json_response(await self._analytics.run(caller.workspace_id, run_id, accepted_at))
+
+    async def _claim(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
+        return await self._store.claim_of(workspace_id, run_id) if run_id.version == NAMED_VERSION else None
+
+
+def _prefers_async(request: Request) -> bool:
+    """Whether `Prefer` (RFC 7240) asks for an answer before the result."""
+    preferences = request.headers.get("prefer", "").split(",")
+    return any(preference.strip().lower() == "respond-async" for preference in preferences)
+
+
+def _accepted(run_id: UUID) -> Response:
+    headers = {"location": f"/api/runs/{run_id}", "preference-applied": "respond-async"}
+    return data(AcceptedAnswer(run_id=str(run_id)), 202, headers)

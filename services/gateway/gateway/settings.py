@@ -1,0 +1,21 @@
+"""What the gateway reads from its environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from common.providers import ProviderSettings
+from common.settings import IdentitySettings, KafkaSettings
+
+
+class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings):
+    """Times are in seconds."""
+
+    gateway_port: int = 8080
+    database_url: str = Field(description="SQLAlchemy URL, postgresql+asyncpg://…: a database of the gateway's own")
+    vault_url: str
+    analytics_url: str
+    admin_token_file: Path = Field(description="holds the operator's access token; the file is the truth")
+    sync_wait_seconds: float = Field(30, gt=0, description="how long a synchronous caller waits for its result")
+    publish_seconds: float = Field(5, gt=0, description="bound of a send; appended later, a run was never accepted")
+    drain_seconds: int = Field(10, ge=0, description="how long requests may go on after SIGTERM")

@@ -1,0 +1,220 @@
+"""Postgres: workspaces, access tokens, and the claims on runs that their callers named."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, LargeBinary, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import BigInteger, DateTime, Text
+
+from common.errors import Conflict, NotFound, Unavailable
+from common.ids import new_id
+from gateway.claims import Claim
+from gateway.tokens import Caller, Role
+
+DEFAULT_WORKSPACE = "default"
+STARTUP_LOCK = 7_411_0001
+"""Any constant: replicas that start together create the tables one after the other."""
+
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 10
+
+
+class _Table(DeclarativeBase):
+    type_annotation_map = {datetime: DateTime(timezone=True), str: Text, bytes: LargeBinary}
+
+
+class Workspace(_Table):
+    """A tenant: everything belongs to exactly one."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Token(_Table):
+    """An access token, by its SHA-256."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
+    name: Mapped[str]
+    role: Mapped[Role] = mapped_column(Text)
+    operator: Mapped[bool] = mapped_column(default=False)
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class RunClaim(_Table):
+    """An idempotency key in use. The run id is derived from workspace and key, so it is their identity too."""
+
+    __tablename__ = "run_claims"
+
+    run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
+    idempotency_key: Mapped[str]
+    body_hash: Mapped[bytes]
+    accepted_at: Mapped[int] = mapped_column(BigInteger)
+    published: Mapped[bool] = mapped_column(default=False)
+
+
+Row = TypeVar("Row", bound=_Table)
+
+
+class Store:
+    """Every statement the gateway makes. Raises `Unavailable` while the database is away."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
+        )
+
+    async def start(self, operator_digest: bytes) -> None:
+        """Create what is missing, and make this hash the one operator's token, admin of the default workspace."""
+        async with self._engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({STARTUP_LOCK})"))
+            await connection.run_sync(_Table.metadata.create_all)
+            await _register_operator(connection, operator_digest)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless the database answers."""
+        async with self._session() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def token_holder(self, digest: bytes) -> Caller | None:
+        """Return who holds the unrevoked token of this hash."""
+        async with self._session() as session:
+            token = await session.scalar(select(Token).where(Token.digest == digest, Token.revoked_at.is_(None)))
+        return None if token is None else _caller(token)
+
+    async def add_token(
+        self, workspace_id: UUID, name: str, role: Role, digest: bytes, expires_at: datetime | None
+    ) -> Token:
+        """Store a token; raise `NotFound` if there is no such workspace."""
+        token = Token(workspace_id=workspace_id, name=name, role=role, digest=digest, expires_at=expires_at)
+        try:
+            return await self._add(token)
+        except IntegrityError as error:
+            raise NotFound(f"no such workspace: {workspace_id}") from error
+
+    async def tokens(self, workspace_id: UUID) -> Sequence[Token]:
+        """Return the workspace's tokens, oldest first; revoked ones too."""
+        async with self._session() as session:
+            found = await session.scalars(
+                select(Token).where(Token.workspace_id == workspace_id).order_by(Token.created_at, Token.id)
+            )
+            return found.all()
+
+    async def revoke_token(self, token_id: UUID, workspace_id: UUID | None) -> None:
+        """Revoke a token of this workspace (None: of any); raise `NotFound`. The operator's lives in its file."""
+        statement = update(Token).where(Token.id == token_id, Token.operator.is_(False), Token.revoked_at.is_(None))
+        if workspace_id is not None:
+            statement = statement.where(Token.workspace_id == workspace_id)
+        async with self._session() as session:
+            revoked = await session.scalar(statement.values(revoked_at=datetime.now(UTC)).returning(Token.id))
+        if revoked is None:
+            raise NotFound(f"no such token: {token_id}")
+
+    async def add_workspace(self, name: str) -> Workspace:
+        """Create a workspace; raise `Conflict` if the name is taken."""
+        try:
+            return await self._add(Workspace(name=name))
+        except IntegrityError as error:
+            raise Conflict(f"there is a workspace '{name}' already") from error
+
+    async def workspaces(self, only: UUID | None) -> Sequence[Workspace]:
+        """Return every workspace, or only this one."""
+        statement = select(Workspace).order_by(Workspace.created_at, Workspace.id)
+        async with self._session() as session:
+            return (await session.scalars(statement if only is None else statement.where(Workspace.id == only))).all()
+
+    async def claim(self, claim: Claim, idempotency_key: str) -> Claim | None:
+        """Store the claim; return None, or the earlier claim of the same run."""
+        fresh = {**vars(claim), "idempotency_key": idempotency_key}
+        async with self._session() as session:
+            stored = await session.scalar(
+                insert(RunClaim).values(fresh).on_conflict_do_nothing().returning(RunClaim.run_id)
+            )
+        return None if stored is not None else await self.claim_of(claim.workspace_id, claim.run_id)
+
+    async def claim_of(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
+        """Return the claim on this run, if its caller named it."""
+        async with self._session() as session:
+            row = await session.scalar(
+                select(RunClaim).where(RunClaim.run_id == run_id, RunClaim.workspace_id == workspace_id)
+            )
+        return None if row is None else _claim(row)
+
+    async def mark_published(self, run_id: UUID) -> None:
+        """Note that the broker acknowledged the run."""
+        async with self._session() as session:
+            await session.execute(update(RunClaim).where(RunClaim.run_id == run_id).values(published=True))
+
+    async def _add(self, row: Row) -> Row:
+        async with self._session() as session:
+            session.add(row)
+            await session.flush()
+            await session.refresh(row)
+        return row
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session whose work is committed at the end."""
+        try:
+            async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (IntegrityError, ProgrammingError):
+            raise  # the statement's fault
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            raise Unavailable("the database cannot be reached", retry_after=2) from error
+
+
+async def _register_operator(connection: AsyncConnection, digest: bytes) -> None:
+    """Give the default workspace exactly one operator's token: the file may have been changed."""
+    await connection.execute(insert(Workspace).values(id=new_id(), name=DEFAULT_WORKSPACE).on_conflict_do_nothing())
+    home = await connection.scalar(select(Workspace.id).where(Workspace.name == DEFAULT_WORKSPACE))
+    await connection.execute(update(Token).where(Token.operator, Token.digest != digest).values(revoked_at=func.now()))
+    await connection.execute(
+        insert(Token)
+        .values(id=new_id(), workspace_id=home, name="admin", role="admin", operator=True, digest=digest)
+        .on_conflict_do_update(index_elements=[Token.digest], set_={"revoked_at": None})
+    )
+
+
+def _caller(token: Token) -> Caller:
+    return Caller(
+        token_id=token.id,
+        workspace_id=token.workspace_id,
+        name=token.name,
+        role=token.role,
+        operator=token.operator,
+        expires_at=token.expires_at,
+    )
+
+
+def _claim(row: RunClaim) -> Claim:
+    return Claim(
+        run_id=row.run_id,
+        workspace_id=row.workspace_id,
+        body_hash=row.body_hash,
+        accepted_at=row.accepted_at,
+        published=row.published,
+    )

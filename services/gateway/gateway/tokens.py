@@ -1,0 +1,113 @@
+"""Access tokens: who calls, in which workspace, and what they may do."""
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+from uuid import UUID
+
+from common.errors import Forbidden, Unauthenticated
+
+Role = Literal["viewer", "member", "admin"]
+RANK: dict[Role, int] = {"viewer": 0, "member": 1, "admin": 2}
+"""A viewer reads, a member also runs, an admin also connects keys and manages tokens."""
+
+CACHE_SECONDS = 3.0
+REMEMBERED = 10_000
+MIN_CHARACTERS = 24
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The holder of a token. The operator is whoever holds ADMIN_TOKEN_FILE: it may act for every workspace."""
+
+    token_id: UUID
+    workspace_id: UUID
+    name: str
+    role: Role
+    operator: bool
+    expires_at: datetime | None
+
+    def expired(self) -> bool:
+        """Whether the token is over."""
+        return self.expires_at is not None and datetime.now(UTC) >= self.expires_at
+
+    def acting_for(self, workspace_id: UUID | None) -> UUID:
+        """Return the workspace to act for: the caller's own, unless the operator names another."""
+        if workspace_id is None or workspace_id == self.workspace_id:
+            return self.workspace_id
+        if not self.operator:
+            raise Forbidden("only the operator may act for another workspace")
+        return workspace_id
+
+
+class TokenStore(Protocol):
+    """Where tokens are kept, by their hash alone."""
+
+    async def token_holder(self, digest: bytes) -> Caller | None:
+        """Return who holds the unrevoked token of this hash."""
+
+
+class Tokens:
+    """Recognises tokens, and remembers each for `CACHE_SECONDS`.
+
+    So a revocation takes effect within that time on other replicas, at once on this one; an expiry at once on all.
+    """
+
+    def __init__(self, store: TokenStore) -> None:
+        self._store = store
+        self._cache: dict[bytes, tuple[Caller, float]] = {}
+
+    async def caller(self, secret: str, role: Role) -> Caller:
+        """Return the token's holder; raise `Unauthenticated`, or `Forbidden` where its role is below `role`."""
+        if not secret:
+            raise Unauthenticated("no access token; send 'Authorization: Bearer <token>'")
+        caller = await self._holder(hashed(secret))
+        if caller is None or caller.expired():
+            raise Unauthenticated("the access token is wrong, revoked or expired")
+        if RANK[caller.role] < RANK[role]:
+            raise Forbidden(f"this needs the role '{role}'; the token '{caller.name}' has '{caller.role}'")
+        return caller
+
+    def forget(self) -> None:
+        """Ask the store again from now on."""
+        self._cache.clear()
+
+    async def _holder(self, digest: bytes) -> Caller | None:
+        """Look the token up. An unknown one is not remembered: guesses must not fill the memory."""
+        known, until = self._cache.get(digest, (None, 0.0))
+        if time.monotonic() < until:
+            return known
+        caller = await self._store.token_holder(digest)
+        if caller is not None:
+            self._remember(digest, caller)
+        return caller
+
+    def _remember(self, digest: bytes, caller: Caller) -> None:
+        if len(self._cache) >= REMEMBERED:
+            self.forget()
+        self._cache[digest] = caller, time.monotonic() + CACHE_SECONDS
+
+
+def new_secret() -> str:
+    """Return a fresh token: 256 random bits behind a prefix that secret scanners can look for."""
+    return "tally_" + secrets.token_urlsafe(32)
+
+
+def hashed(secret: str) -> bytes:
+    """Return the SHA-256 of a token. A plain hash is enough: the token itself is random."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def read_admin_token(path: Path) -> str:
+    """Return the operator's token; raise `ValueError`, saying how to make one, where the file holds none."""
+    secret = path.read_text().strip() if path.exists() else ""
+    if len(secret) < MIN_CHARACTERS:
+        raise ValueError(
+            f"ADMIN_TOKEN_FILE {path} holds no token of at least {MIN_CHARACTERS} characters;"
+            f" make one: (umask 077; openssl rand -hex 32 > {path})"
+        )
+    return secret
