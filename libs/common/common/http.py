@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.contracts.registry import parse_examples
 from common.errors import (
     Forbidden,
     InvalidRequest,
@@ -158,6 +159,7 @@ async def _discard(receive: Receive) -> None:
 
 def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests that run for at most `drain_seconds`."""
+    parse_examples()
     gc.freeze()  # what the imports made lives for ever: walking it again and again took a third of an accept's CPU
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=drain_seconds)
 

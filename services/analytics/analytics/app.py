@@ -1,0 +1,67 @@
+"""Wires analytics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from analytics.clickhouse import ClickHouse
+from analytics.consumer import Consumer
+from analytics.ingest import Ingest
+from analytics.overview import Overviews
+from analytics.routes import routes
+from analytics.runs import Runs
+from analytics.sealer import Sealer
+from analytics.settings import Settings
+from analytics.watermark import Watermark
+from common.admission import Admission
+from common.errors import Unavailable
+from common.http import service_app
+from common.identity import Verifier
+from common.kafka import Publisher, declare_topics
+
+MAX_BODY_BYTES = 64 * 1024
+"""Nobody posts here."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the service, not started."""
+    kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
+    verifier = Verifier.load(settings.identity_dir)
+    clickhouse = ClickHouse(settings.clickhouse_dsn, settings.clickhouse_database)
+    publisher = Publisher(kafka)
+    consumer = Consumer(kafka, group, Ingest(clickhouse, Admission(verifier)), publisher)
+    watermark = Watermark(kafka, group)
+    sealer = Sealer(clickhouse, consumer.owns_first)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(clickhouse.close)
+            await clickhouse.migrate()
+            await clickhouse.execute("retain_texts", days=settings.text_retention_days)
+            await declare_topics(kafka, settings.kafka_replication)
+            for part in (publisher, watermark):
+                await part.start()
+                stack.push_async_callback(part.close)
+            for work in (consumer.run(), watermark.run(), sealer.run()):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
+            yield
+
+    async def ready() -> None:
+        await clickhouse.rows("alive")
+        if not consumer.running():
+            raise Unavailable("the consumer is not connected", retry_after=1)
+
+    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
+    app.include_router(
+        routes(verifier, clickhouse, Overviews(clickhouse, lambda: watermark.read_up_to), Runs(clickhouse, watermark))
+    )
+    return app
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

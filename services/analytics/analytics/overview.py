@@ -1,0 +1,177 @@
+"""The overview: what a period cost, and who spent it, from the sealed usage alone."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import reduce
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from analytics.database import Database
+from analytics.hours import date_of, hour_of, iso, stamp
+from analytics.money import EXACT, mean
+from common.contracts.answers_v1 import (
+    PERIOD_DAYS,
+    DayUsage,
+    ModelUsage,
+    Overview,
+    Period,
+    PeriodComparison,
+    PromptUsage,
+    Totals,
+)
+from common.ids import now_ms
+
+EXPENSIVE_PROMPTS = 20
+
+Rows = list[dict[str, Any]]
+
+
+class Span(NamedTuple):
+    """A period of whole UTC days, both ends included, and the beginning of the equally long one before it."""
+
+    previous_start: date
+    start: date
+    end: date
+
+    @classmethod
+    def ending(cls, today: date, period: Period) -> "Span":
+        """Return the period that ends with today, which is not over."""
+        length = timedelta(days=PERIOD_DAYS[period])
+        start = today - length + timedelta(days=1)
+        return cls(start - length, start, today)
+
+    def days(self) -> list[str]:
+        """Return the days of the period itself, as YYYY-MM-DD."""
+        return [str(self.start + timedelta(days=n)) for n in range((self.end - self.start).days + 1)]
+
+
+class Overviews:
+    """Answers for one workspace at a time. `read_up_to` tells how far the topics are stored, in UTC ms.
+
+    The mean latency is that of the runs that succeeded: a refusal after 20 ms is no fast answer.
+    """
+
+    def __init__(self, database: Database, read_up_to: Callable[[], int], clock: Callable[[], int] = now_ms) -> None:
+        self._database = database
+        self._read_up_to = read_up_to
+        self._clock = clock
+
+    async def overview(self, workspace: UUID, period: Period) -> Overview:
+        """Return the period of UTC calendar days that ends today, against the one before it."""
+        span = Span.ending(date_of(self._clock()), period)
+        counted = await self._counted_up_to(workspace)  # first: what is counted meanwhile can only be more
+        usage, prompts = await asyncio.gather(self._usage(workspace, span), self._prompts(workspace, span))
+        by_day = {row["date"]: row for row in usage if not row["by_model"]}
+        return Overview(
+            overview=_totals(by_day, span),
+            model_breakdown=[_model(row) for row in usage if row["by_model"]],
+            time_series=[_day(day, by_day.get(day, _NO_USAGE)) for day in span.days()],
+            expensive_prompts=prompts,
+            read_up_to=iso(counted) if counted else None,
+        )
+
+    async def _counted_up_to(self, workspace: UUID) -> int:
+        """Everything appended before this time is not only stored but counted; 0 if that is not known."""
+        read_up_to = self._read_up_to()
+        [row] = await self._database.rows("uncounted", workspace=workspace)
+        return min(read_up_to, row["since"] or read_up_to)
+
+    async def _usage(self, workspace: UUID, span: Span) -> Rows:
+        return await self._database.rows(
+            "overview_usage",
+            workspace=workspace,
+            **{"previous_from": span.previous_start, "from": span.start, "to": span.end},
+        )
+
+    async def _prompts(self, workspace: UUID, span: Span) -> list[PromptUsage]:
+        rows = await self._database.rows(
+            "overview_prompts",
+            workspace=workspace,
+            **{"from": span.start, "to": span.end, "limit": EXPENSIVE_PROMPTS},
+        )
+        previews = await self._previews(workspace, rows) if rows else {}
+        return [_prompt(row, previews.get(row["run_id"], "")) for row in rows]
+
+    async def _previews(self, workspace: UUID, prompts: Rows) -> dict[UUID, str]:
+        """Return the previews of each prompt's latest run; texts that expired have none."""
+        rows = await self._database.rows(
+            "prompt_previews",
+            workspace=workspace,
+            hours=sorted({stamp(hour_of(row["last_run_at"])) for row in prompts}),
+            run_ids=[row["run_id"] for row in prompts],
+        )
+        return {row["run_id"]: row["prompt_preview"] for row in rows}
+
+
+_SUMS = ("runs", "executions", "succeeded", "failed", "unpriced", "tokens", "latency_ms")
+_NO_USAGE: dict[str, Any] = {**dict.fromkeys(_SUMS, 0), "cost": Decimal(0)}
+
+
+def _add(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return reduce(_plus, rows, _NO_USAGE)
+
+
+def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    cost = EXACT.add(one["cost"], other["cost"])
+    return {**{name: one[name] + other[name] for name in _SUMS}, "cost": cost}
+
+
+def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
+    start = str(span.start)
+    now = _add(row for day, row in by_day.items() if day >= start)
+    before = _add(row for day, row in by_day.items() if day < start)
+    return Totals(
+        total_runs=now["runs"],
+        total_cost=now["cost"],
+        total_tokens=now["tokens"],
+        avg_cost_per_run=mean(now["cost"], now["runs"]),
+        success_rate=_percent(now["succeeded"], now["runs"]) or 0.0,
+        avg_latency=now["latency_ms"] / now["succeeded"] if now["succeeded"] else 0.0,
+        unpriced_runs=now["unpriced"],
+        repeated_executions=now["executions"] - now["runs"],
+        period_comparison=_compare(now, before),
+    )
+
+
+def _compare(now: dict[str, Any], before: dict[str, Any]) -> PeriodComparison:
+    runs = now["runs"] - before["runs"]
+    cost = EXACT.subtract(now["cost"], before["cost"])
+    return PeriodComparison(
+        runs=runs,
+        cost=cost,
+        runs_percent=_percent(runs, before["runs"]),
+        cost_percent=_percent(cost, before["cost"]),
+    )
+
+
+def _percent(part: int | Decimal, whole: int | Decimal) -> float | None:
+    return float(100 * part / whole) if whole else None
+
+
+def _model(row: dict[str, Any]) -> ModelUsage:
+    return ModelUsage(
+        model=row["model"],
+        runs=row["runs"],
+        cost=row["cost"],
+        tokens=row["tokens"],
+        avg_cost=mean(row["cost"], row["runs"]),
+        success_rate=_percent(row["succeeded"], row["runs"]) or 0.0,
+        unpriced_runs=row["unpriced"],
+    )
+
+
+def _day(day: str, row: dict[str, Any]) -> DayUsage:
+    return DayUsage(date=day, **{name: row[name] for name in ("runs", "cost", "tokens", "succeeded", "failed")})
+
+
+def _prompt(row: dict[str, Any], preview: str) -> PromptUsage:
+    return PromptUsage(
+        prompt_id=row["prompt_id"],
+        preview=preview,
+        runs=row["runs"],
+        total_cost=row["cost"],
+        avg_cost=mean(row["cost"], row["runs"]),
+        last_run=iso(row["last_run_at"]),
+    )

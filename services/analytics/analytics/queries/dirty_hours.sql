@@ -1,0 +1,6 @@
+-- Every mark that stands.
+SELECT workspace_id, toUnixTimestamp(hour) AS hour, state = 'fresh' AS fresh, mark, maxIf(dirty_hours.marked_at, sign = 1) AS marked_at
+FROM dirty_hours
+GROUP BY workspace_id, dirty_hours.hour, state, mark
+HAVING sum(sign) > 0
+ORDER BY marked_at

@@ -1,0 +1,2 @@
+-- Migrations that were applied.
+SELECT name FROM migrations

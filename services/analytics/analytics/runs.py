@@ -1,0 +1,152 @@
+"""Single runs: pages of them, newest first, and one of them whole."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from analytics import views
+from analytics.database import Database
+from analytics.hours import DAY, HOUR, LAST, hour_of
+from common.admission import NEWEST_MS
+from common.contracts.answers_v1 import RunDetail, RunPage, RunSummary
+from common.errors import InvalidRequest, NotFound
+from common.ids import now_ms
+
+RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
+
+WAIT_SECONDS = 2.0
+APPENDED_WITHIN_MS = 30_000
+"""A request is appended this soon after the time its id or its gateway gives it, clocks that differ included."""
+
+WINDOWS = (HOUR, DAY, 31 * DAY, LAST)
+"""How far back a page is looked for, in seconds: as a rule the last hour has it, and nothing older is read."""
+
+_LAST_ID = UUID(int=2**128 - 1)
+
+Row = dict[str, Any]
+
+
+class Reading(Protocol):
+    """How far the topics are stored."""
+
+    async def passes(self, time: int, within: float) -> bool:
+        """Return whether everything appended before `time` (UTC ms) is stored, after `within` seconds at most."""
+
+
+class Place(NamedTuple):
+    """A place in the list, which runs from the newest run to the oldest."""
+
+    accepted_at: int
+    run_id: UUID
+
+    def encode(self) -> str:
+        """Return the cursor that stands for it."""
+        return base64.urlsafe_b64encode(f"{self.accepted_at}.{self.run_id}".encode()).decode()
+
+    @classmethod
+    def decode(cls, cursor: str) -> "Place":
+        """Read a cursor, or raise `InvalidRequest`."""
+        try:
+            at, _, run_id = base64.urlsafe_b64decode(cursor).decode().partition(".")
+            return cls(int(at), UUID(run_id))
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequest("cursor: not one that a page of runs answered") from error
+
+
+class Runs:
+    """Answers for one workspace at a time."""
+
+    def __init__(self, database: Database, reading: Reading, clock: Callable[[], int] = now_ms) -> None:
+        self._database = database
+        self._reading = reading
+        self._clock = clock
+
+    async def page(
+        self, workspace: UUID, limit: int, cursor: str | None, status: RunStatus | None, model: str | None
+    ) -> RunPage:
+        """Return at most `limit` runs, the newest first, and the cursor of the page after them."""
+        before = Place.decode(cursor) if cursor else Place(self._clock() + NEWEST_MS, _LAST_ID)
+        found = await self._places(workspace, before, limit + 1, status or "", model or "")
+        places = found[:limit]
+        runs = await self._summaries(workspace, places)
+        return RunPage(runs=runs, next_cursor=places[-1].encode() if len(found) > limit else None)
+
+    async def _places(self, workspace: UUID, before: Place, limit: int, status: str, model: str) -> list[Place]:
+        rows: list[Row] = []
+        to = hour_of(before.accepted_at)
+        for window in WINDOWS:
+            rows = await self._database.rows(
+                "run_page",
+                workspace=workspace,
+                **{"from": max(0, to - window), "to": to, "status": status, "model": model, "limit": limit},
+                before_at=before.accepted_at,
+                before_id=before.run_id,
+            )
+            if len(rows) == limit:
+                break
+        return [Place(row["accepted_at"], row["run_id"]) for row in rows]
+
+    async def _summaries(self, workspace: UUID, places: Sequence[Place]) -> list[RunSummary]:
+        if not places:
+            return []
+        hours = hour_of(places[-1].accepted_at), hour_of(places[0].accepted_at)
+        ids = [place.run_id for place in places]
+        finished = await self._executions(workspace, ids, *hours)
+        accepted = await self._accepted(workspace, [run_id for run_id in ids if run_id not in finished], *hours)
+        return [views.finished(finished[i]) if i in finished else views.accepted(accepted[i]) for i in ids]
+
+    async def detail(self, workspace: UUID, run_id: UUID, accepted_at: int | None) -> RunDetail:
+        """Return the run, as far as it got. `accepted_at` (UTC ms) is when it was accepted, if the asker knows.
+
+        Raises `NotFound` once everything is read that could have told of it; until then it counts as accepted.
+        """
+        now = self._clock()
+        if found := await self._finished(workspace, run_id):
+            return found
+        time = accepted_at or _time_of(run_id)
+        all_read = await self._reading.passes(min(now, time + APPENDED_WITHIN_MS) if time else now, WAIT_SECONDS)
+        if found := await self._finished(workspace, run_id):
+            return found
+        if row := (await self._accepted(workspace, [run_id], 0, LAST)).get(run_id):
+            return views.accepted_detail(row)
+        if all_read:
+            raise NotFound(f"no run {run_id}")
+        return views.unknown_detail(run_id, time)
+
+    async def _finished(self, workspace: UUID, run_id: UUID) -> RunDetail | None:
+        executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)
+        if executions is None:
+            return None
+        texts = await self._database.rows(
+            "run_text",
+            workspace=workspace,
+            hour=hour_of(executions[0]["accepted_at"]),
+            run_id=run_id,
+            execution_id=executions[0]["execution_id"],
+        )
+        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT)
+
+    async def _executions(self, workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[UUID, list[Row]]:
+        """Return the executions of these runs, each run's in the order in which they completed."""
+        rows = await self._database.rows("executions", **_by_ids(workspace, ids, start, end))
+        rows.sort(key=itemgetter("run_id"))
+        return {run_id: list(of_run) for run_id, of_run in groupby(rows, key=itemgetter("run_id"))}
+
+    async def _accepted(self, workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[UUID, Row]:
+        if not ids:
+            return {}
+        rows = await self._database.rows("accepted", **_by_ids(workspace, ids, start, end))
+        return {row["run_id"]: row for row in rows}
+
+
+def _by_ids(workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[str, Any]:
+    return {"workspace": workspace, "run_ids": list(ids), "from": start, "to": end}
+
+
+def _time_of(run_id: UUID) -> int:
+    """Return the UTC ms that a UUIDv7 was made at; 0 for an id that does not tell."""
+    return run_id.int >> 80 if run_id.version == 7 else 0

@@ -1,0 +1,95 @@
+"""Read up to: everything appended before this time is stored, whichever replica stored it."""
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from analytics.consumer import TOPICS
+from analytics.singleflight import Singleflight
+from common.ids import now_ms
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 0.5
+POLL_SECONDS = 0.02
+
+
+class Watermark:
+    """Compares the group's committed offsets with the ends of the partitions, as the broker knows both.
+
+    A commit carries the append time of the last record before it, so a partition that lags says how far it got.
+    `read_up_to` is in UTC milliseconds and never too late; 0 before the first look.
+    """
+
+    def __init__(self, bootstrap: str, group: str) -> None:
+        self._bootstrap = bootstrap
+        self._group = group
+        self._looks = Singleflight[None]()
+        self.read_up_to = 0
+
+    async def run(self) -> None:
+        """Look again and again, so that an answer never waits for the broker."""
+        while True:
+            await self.look()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def start(self) -> None:
+        """Connect."""
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        self._ends = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
+        await self._admin.start()
+        await self._ends.start()
+        topics = await self._admin.describe_topics(list(TOPICS))
+        self._partitions = [
+            TopicPartition(topic["topic"], part["partition"]) for topic in topics for part in topic["partitions"]
+        ]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._ends.stop()
+        await self._admin.close()
+
+    async def passes(self, time: int, within: float) -> bool:
+        """Return whether everything appended before `time` is stored, waiting for at most `within` seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self.look()
+                while self.read_up_to < time:
+                    await asyncio.sleep(POLL_SECONDS)
+                    await self.look()
+        except TimeoutError:
+            pass
+        return self.read_up_to >= time
+
+    async def look(self) -> None:
+        """Bring `read_up_to` up to date; if the broker cannot be asked, what was known stays true."""
+        try:
+            await self._looks.ask("look", self._look)
+        except KafkaError as error:
+            log.warning("the message broker does not tell offsets", extra={"kind": type(error).__name__})
+
+    async def _look(self) -> None:
+        now = now_ms()
+        ends = await self._ends.end_offsets(self._partitions)
+        committed = await self._admin.list_consumer_group_offsets(self._group)
+        behind = {p: committed.get(p, _NOTHING) for p, end in ends.items() if committed.get(p, _NOTHING).offset < end}
+        times = [_append_time(commit) for p, commit in behind.items() if not await self._expired(p, commit, ends[p])]
+        self.read_up_to = max(self.read_up_to, min(times, default=now))
+
+    async def _expired(self, partition: TopicPartition, commit: OffsetAndMetadata, end: int) -> bool:
+        """Whether nothing was ever committed because every record was dropped before this group existed."""
+        if commit is not _NOTHING:
+            return False
+        beginnings = await self._ends.beginning_offsets([partition])
+        return bool(beginnings[partition] == end)
+
+
+_NOTHING = OffsetAndMetadata(0, "")
+
+
+def _append_time(commit: OffsetAndMetadata) -> int:
+    return int(commit.metadata or 0)
