@@ -18,8 +18,8 @@ install: .venv/installed ## Set up .venv with everything locked by hash
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
-demo: install ## Start the stack with a simulated provider, run prompts, show what they cost
-	@$(BIN)/python -m embedded demo
+demo: install ## Run prompts against a simulated provider and show what they cost (DEMO_ARGS=--exit: then stop)
+	@$(BIN)/python -m embedded demo $(DEMO_ARGS)
 
 run: install ## Start the stack on your own keys
 	@$(BIN)/python -m embedded run

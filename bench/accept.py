@@ -9,7 +9,7 @@ import urllib.request
 import aiohttp
 import psutil
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from bench.load import Seen, load, median
+from bench.load import Call, Seen, load, median
 from bench.report import Row
 from tests.stack import Stack
 
@@ -55,7 +55,7 @@ async def _rounds(stack: Stack, token: str, bare_port: int, bare_pid: int) -> tu
     return median(ours), median(theirs)
 
 
-def _poster(session: aiohttp.ClientSession, url: str, headers: dict[str, str]):  # noqa: ANN202 - a closure
+def _poster(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> Call:
     async def call() -> None:
         async with session.post(url, json=PROMPT, headers=headers) as answer:
             assert answer.status == 202, await answer.text()

@@ -244,6 +244,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
             url,
+            pool_pre_ping=True,
             hide_parameters=True,  # errors are logged, and would show what was to be stored
             pool_timeout=CONNECT_SECONDS,
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},

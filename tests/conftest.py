@@ -1,0 +1,65 @@
+"""One real stack for all whole-path tests, with the simulated provider. Each test has a workspace of its own."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from tests.stack import Client, Simulator, Stack
+
+from common.engines.ports import free_port
+
+SYNC_WAIT_SECONDS = 6
+CALL_SECONDS = 2
+"""Shorter than a user's, so that the rows about waiting take seconds: 30 and 600 are the defaults."""
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    running = Simulator(free_port())
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    unreachable = {"name": "dark", "wire": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"}
+    (folder / "providers.json").write_text(json.dumps([unreachable]))
+    environment = {
+        "OPENAI_BASE_URL": f"{simulator.url}/v1",
+        "ANTHROPIC_BASE_URL": simulator.url,
+        "PROVIDERS_FILE": str(folder / "providers.json"),
+        "SYNC_WAIT_SECONDS": str(SYNC_WAIT_SECONDS),
+        "CALL_SECONDS": str(CALL_SECONDS),
+    }
+    started = Stack(folder / "home", free_port(), environment)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def admin(stack: Stack) -> Client:
+    """The operator."""
+    return stack.admin()
+
+
+@pytest.fixture
+def stranger(admin: Client) -> Client:
+    """An admin of a fresh workspace, with no key connected."""
+    return admin.member_of_new_workspace(f"test {uuid.uuid4()}")
+
+
+@pytest.fixture
+def client(stranger: Client) -> Client:
+    """An admin of a fresh workspace, with a key for both providers."""
+    for provider in ("openai", "anthropic"):
+        assert stranger.connect(provider, f"key-{uuid.uuid4().hex}").status == 200
+    return stranger
+
+
+@pytest.fixture
+def unique() -> str:
+    """A word that no other test's prompts contain."""
+    return uuid.uuid4().hex
