@@ -7,7 +7,7 @@ import asyncio
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from common.engines.kafka import kafka_command
 from common.engines.ports import free_port, listening
 from common.engines.postgres import Postgres, start_postgres
 from common.identity import Signer, Verifier, new_key_pair
-from common.kafka import declare_topics
+from common.kafka import Publisher, declare_topics
 
 SERVICES = ("gateway", "runner", "vault", "analytics")
 START_SECONDS = 60
@@ -59,6 +59,15 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_broker(tmp_path_factory.mktemp("kafka"), free_port()) as broker:
         asyncio.run(declare_topics(broker.bootstrap, replication=1))
         yield broker.bootstrap
+
+
+@pytest.fixture
+async def publisher(kafka: str) -> AsyncIterator[Publisher]:
+    """A started publisher."""
+    publisher = Publisher(kafka)
+    await publisher.start()
+    yield publisher
+    await publisher.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import TopicPartition
@@ -12,14 +11,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from common.contracts.topics import COMPLETED, REPLIES, TOPICS
 from common.kafka import OutcomeUnknown, Publisher, TopicMismatch, declare_topics, partition_news
 from common.testing import Broker
-
-
-@pytest.fixture
-async def publisher(kafka: str) -> AsyncIterator[Publisher]:
-    publisher = Publisher(kafka)
-    await publisher.start()
-    yield publisher
-    await publisher.close()
 
 
 async def test_declaring_again_changes_nothing(kafka: str) -> None:

@@ -23,7 +23,7 @@ TOPICS = (COMPLETED.name, REQUESTED.name, BATCHED.name)
 FIRST = TopicPartition(COMPLETED.name, 0)
 
 IDLE_MS = 500
-LINGER_SECONDS = 0.1
+LINGER_SECONDS = 0.25
 """Records that arrive this soon after the first share its insert: every insert costs a part on disk for each table."""
 
 BATCH_RECORDS, BATCH_BYTES = 20_000, 32 * 1024 * 1024

@@ -23,7 +23,7 @@ from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested, Usage
 from common.contracts.topics import COMPLETED
 from common.identity import Signer, Verifier
 from common.ids import new_id, now_ms
-from common.kafka import Publisher, Record
+from common.kafka import Record
 
 Make = Callable[..., RunCompleted]
 Request = Callable[..., RunRequested]
@@ -167,11 +167,3 @@ def start(clickhouse: tuple[str, str], kafka: str, identity_dir: Path, gateway_s
 def group() -> str:
     """A consumer group of the test's own: topics are shared by the whole run, and read from their beginning."""
     return f"analytics-{new_id()}"
-
-
-@pytest.fixture
-async def publisher(kafka: str) -> AsyncIterator[Publisher]:
-    publisher = Publisher(kafka)
-    await publisher.start()
-    yield publisher
-    await publisher.close()

@@ -5,27 +5,25 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Protocol
 
 from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
-from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested, Status
+from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
 from common.errors import (
     CallOutcomeUnknown,
     DeadlineExceeded,
     GrantRefused,
     ProviderRejected,
-    RunFailed,
     RunnerFault,
     TallyrunError,
     Unavailable,
 )
 from common.identity import Grant
-from common.ids import new_id, now_ms
+from common.ids import now_ms
 from runner.dispatch import GivenBack
 from runner.preview import preview
+from runner.progress import FREE, FinalFailure, Progress
 from runner.providers import Answer, CallFailed, Provider
 from runner.retry import next_wait
 
@@ -57,22 +55,6 @@ class Pricer(Protocol):
         """Return the cost. Never raises: what is not known is unpriced."""
 
 
-@dataclass
-class _Progress:
-    """What is known of a run while it is carried out."""
-
-    run: RunRequested
-    released: asyncio.Event
-    attempts: list[Attempt] = field(default_factory=list)
-    lease: Lease | None = None
-    answer: Answer | None = None
-    cost: Cost = field(default_factory=lambda: Cost(priced=True, total=Decimal(0)))
-
-    @property
-    def started_at(self) -> int | None:
-        return self.attempts[0].started_at if self.attempts else None
-
-
 class Executor:
     """Carries runs out. Times of calls are in seconds."""
 
@@ -93,7 +75,7 @@ class Executor:
 
     async def execute(self, admitted: Admitted, released: asyncio.Event) -> RunCompleted:
         """Carry the run out and return how it ended; raise `GivenBack` instead of a further attempt once released."""
-        progress = _Progress(admitted.request, released)
+        progress = Progress(admitted.request, released)
         try:
             await self._attempts(progress, admitted)
         except GivenBack:
@@ -108,10 +90,9 @@ class Executor:
     def outcome_unknown(self, admitted: Admitted) -> RunCompleted:
         """Return the end of a run that was called by somebody who never told how it ended, and must not be again."""
         error = CallOutcomeUnknown("the provider may have been called, and may have charged, before a runner was lost")
-        unpriced = _Progress(admitted.request, asyncio.Event(), cost=Cost(priced=False))
-        return self._completed(unpriced, error)
+        return self._completed(Progress(admitted.request, asyncio.Event(), called_before=True), error)
 
-    async def _attempts(self, progress: _Progress, admitted: Admitted) -> None:
+    async def _attempts(self, progress: Progress, admitted: Admitted) -> None:
         """Call until an answer, a final failure or the deadline. Each attempt leases anew: keys can be rotated."""
         provider = self._provider(admitted.request.provider)
         while True:
@@ -128,7 +109,7 @@ class Executor:
             raise ProviderRejected(f"provider '{name}' is not configured; known: {', '.join(sorted(self._providers))}")
         return provider
 
-    async def _lease(self, progress: _Progress, admitted: Admitted) -> Lease:
+    async def _lease(self, progress: Progress, admitted: Admitted) -> Lease:
         """Return a lease; a vault that is away is waited for until the deadline."""
         run = admitted.request
         while True:
@@ -141,19 +122,21 @@ class Executor:
                     raise RunnerFault("the vault could not be reached before the deadline") from error
                 await _pause(VAULT_RETRY_SECONDS, progress.released)
 
-    async def _attempt(self, provider: Provider, progress: _Progress, lease: Lease) -> CallFailed | None:
+    async def _attempt(self, provider: Provider, progress: Progress, lease: Lease) -> CallFailed | None:
         """Make one call and record it; return how it failed, None if it did not."""
         started, clock = now_ms(), time.monotonic()
         failure: CallFailed | None = None
         try:
             progress.answer = await self._call(provider, progress.run, lease)
-            if progress.run.operation != "check":  # listing models costs nothing
-                progress.cost = self._price(progress.run, progress.answer)
+            progress.cost = self._cost(progress.run, progress.answer)
         except CallFailed as error:
             failure = error
         took = round((time.monotonic() - clock) * 1000)
-        progress.attempts.append(_attempt(progress, started, took, failure))
+        progress.record(started, took, failure)
         return failure
+
+    def _cost(self, run: RunRequested, answer: Answer) -> Cost:
+        return FREE if run.operation == "check" else self._price(run, answer)  # listing models costs nothing
 
     async def _call(self, provider: Provider, run: RunRequested, lease: Lease) -> Answer:
         if run.operation != "check":
@@ -168,36 +151,21 @@ class Executor:
             usage=None,
         )
 
-    async def _wait(self, failure: CallFailed, progress: _Progress) -> None:
+    async def _wait(self, failure: CallFailed, progress: Progress) -> None:
         """Wait for the next attempt, or raise the failure as final."""
         if failure.code == "invalid_api_key" and progress.lease is not None:
             self._leases.drop(progress.lease)
         if progress.run.on_unknown == "fail" and not failure.outcome_known:
-            raise _Final(failure)
+            raise FinalFailure(failure)
         wait = next_wait(failure, len(progress.attempts))
         if wait is None:
-            raise _Final(failure)
+            raise FinalFailure(failure)
         if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._call_seconds + PATIENCE_SECONDS:
-            raise _Final(failure, retry_at=now_ms() + round(wait * 1000))
+            raise FinalFailure(failure, retry_at=now_ms() + round(wait * 1000))
         await _pause(wait, progress.released)
 
-    def _completed(self, progress: _Progress, error: TallyrunError | None) -> RunCompleted:
-        run, answer, ended = progress.run, progress.answer, now_ms()
-        started = progress.started_at or ended
-        return RunCompleted(
-            **run.model_dump(include=_COPIED),
-            execution_id=new_id(),
-            completed_at=ended,
-            status=_status(error),
-            error=None if error is None else _run_error(error),
-            cost=progress.cost,
-            attempts=progress.attempts,
-            prompt_preview=preview(run.body) if self._previews else "",
-            latency_ms=max(0, ended - started),
-            queued_ms=max(0, started - run.accepted_at),
-            **_key(progress.lease),
-            **({} if answer is None else _answered(answer)),
-        )
+    def _completed(self, progress: Progress, error: TallyrunError | None) -> RunCompleted:
+        return progress.completed(error, preview(progress.run.body) if self._previews else "")
 
 
 async def _pause(seconds: float, released: asyncio.Event) -> None:
@@ -207,60 +175,3 @@ async def _pause(seconds: float, released: asyncio.Event) -> None:
             await released.wait()
     if released.is_set():
         raise GivenBack
-
-
-class _Final(RunFailed):
-    """A failed call that is not tried again, under the code of that call."""
-
-    def __init__(self, failure: CallFailed, retry_at: int | None = None) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.retry_at = retry_at
-
-
-_COPIED = {
-    "run_id", "workspace_id", "user", "operation", "provider", "model",
-    "prompt_id", "labels", "batch_id", "custom_id", "accepted_at",
-}  # fmt: skip
-
-
-def _attempt(progress: _Progress, started_at: int, latency_ms: int, failure: CallFailed | None) -> Attempt:
-    number = len(progress.attempts) + 1
-    if failure is None:
-        assert progress.answer is not None
-        usage = progress.answer.usage
-        return Attempt(
-            number=number, started_at=started_at, latency_ms=latency_ms, outcome="known", status_code=200,
-            usage=usage, cost=progress.cost,
-        )  # fmt: skip
-    return Attempt(
-        number=number, started_at=started_at, latency_ms=latency_ms, status_code=failure.status_code,
-        outcome="known" if failure.outcome_known else "unknown", error=failure.code,
-    )  # fmt: skip
-
-
-def _status(error: TallyrunError | None) -> Status:
-    if error is None:
-        return "succeeded"
-    return "expired" if isinstance(error, DeadlineExceeded) else "failed"
-
-
-def _run_error(error: TallyrunError) -> RunError:
-    if isinstance(error, _Final):
-        return RunError(code=error.failure.code, message=error.message, retry_at=error.retry_at)
-    return RunError(code=error.code if isinstance(error, RunFailed) else RunnerFault.code, message=error.message)
-
-
-def _key(lease: Lease | None) -> dict[str, object]:
-    return {} if lease is None else {"key_id": lease.key_id, "key_version": lease.version}
-
-
-def _answered(answer: Answer) -> dict[str, object]:
-    return {
-        "output": answer.output,
-        "response": answer.response,
-        "finish_reason": answer.finish_reason,
-        "served_model": answer.served_model,
-        "service_tier": answer.service_tier,
-        **({} if answer.usage is None else {"usage": answer.usage}),
-    }

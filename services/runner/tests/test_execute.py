@@ -157,6 +157,7 @@ async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, provider
     assert completed.error is not None
     assert completed.error.code == "provider_timeout"
     assert [a.outcome for a in completed.attempts] == ["unknown"]
+    assert not completed.cost.priced  # it may have been charged: never $0
 
 
 async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Provider]) -> None:
@@ -217,7 +218,8 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
     completed = await Executor(providers, Leaser(), broken, call_seconds=10).execute(run(), asyncio.Event())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
-    assert completed.output  # the answer was paid for
+    assert completed.output
+    assert not completed.cost.priced  # the answer was paid for
 
 
 async def test_a_check_lists_models_and_costs_nothing(simulator: Running, providers: dict[str, Provider]) -> None:
