@@ -1,5 +1,6 @@
 """What analytics answers and the gateway serves unchanged: camelCase, money as exact decimals."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -22,15 +23,22 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     def encode(self) -> bytes:
-        """Return the JSON, decimals digit for digit (Pydantic would write strings, a float would round)."""
-        return orjson.dumps(self.model_dump(by_alias=True), default=_digits)
+        """Return the JSON: decimals digit for digit (a float would round), times in UTC to the millisecond."""
+        return orjson.dumps(self.model_dump(by_alias=True), default=_written, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
-def _digits(value: object) -> orjson.Fragment:
-    if not isinstance(value, Decimal):
-        raise TypeError(f"no JSON for {type(value).__name__}")
+def _written(value: object) -> orjson.Fragment | str:
+    match value:
+        case Decimal():
+            return orjson.Fragment(_digits(value))
+        case datetime():
+            return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _digits(value: Decimal) -> str:
     text = format(value, "f")
-    return orjson.Fragment((text.rstrip("0").rstrip(".") or "0") if "." in text else text)
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
 class Success(Answer, Generic[T]):
