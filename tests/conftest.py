@@ -13,6 +13,9 @@ SYNC_WAIT_SECONDS = 6
 CALL_SECONDS = 2
 """Shorter than a user's, so that the rows about waiting take seconds: 30 and 600 are the defaults."""
 
+RUNNER_SLOTS = 50
+"""Calls in flight at most: what a killed runner may have to repeat."""
+
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
@@ -32,6 +35,7 @@ def stack(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PROVIDERS_FILE": str(folder / "providers.json"),
         "SYNC_WAIT_SECONDS": str(SYNC_WAIT_SECONDS),
         "CALL_SECONDS": str(CALL_SECONDS),
+        "RUNNER_SLOTS": str(RUNNER_SLOTS),
     }
     started = Stack(folder / "home", free_port(), environment)
     started.start()

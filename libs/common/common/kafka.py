@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
 
 from common.contracts.topics import CO_PARTITIONED, MAX_MESSAGE_BYTES, TOPICS
 from common.errors import TallyrunError, Unavailable
@@ -23,6 +24,9 @@ FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes
 
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
+PROBE_SECONDS = 3.0
+PROBE_TIMEOUT_SECONDS = 5.0
+SILENT_PROBES = 3
 
 
 class OutcomeUnknown(Unavailable):
@@ -152,6 +156,41 @@ class Publisher:
             except Unavailable as error:
                 log.warning("a record for %s was refused; trying again: %s", topic, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+class ConsumerSilent(Exception):
+    """Records wait and the consumer does not deliver them: known to happen after a broker was lost (aiokafka #1154)."""
+
+
+class SilenceWatch:
+    """Notices a consumer that has gone silent, so that its owner replaces it."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+        self._probe_at = time.monotonic() + PROBE_SECONDS
+        self._silent = 0
+
+    async def note(self, *, delivered: bool) -> None:
+        """Call after each poll; raises `ConsumerSilent` once it was behind and delivered nothing three times over."""
+        if delivered:
+            self._silent = 0
+        elif time.monotonic() >= self._probe_at:
+            self._probe_at = time.monotonic() + PROBE_SECONDS
+            self._silent = self._silent + 1 if await self._behind() else 0
+            if self._silent == SILENT_PROBES:
+                raise ConsumerSilent(f"nothing was delivered for {SILENT_PROBES} probes, though records wait")
+
+    async def _behind(self) -> bool:
+        """Whether a partition that is read has more; raise `TimeoutError` where the broker does not say."""
+        reading = self._consumer.assignment() - self._consumer.paused()
+        if not reading:
+            return False
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+                ends = await self._consumer.end_offsets(reading)
+                return any([end > await self._consumer.position(partition) for partition, end in ends.items()])
+        except IllegalStateError:  # a rebalance took a partition away meanwhile
+            return False
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

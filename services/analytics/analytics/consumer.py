@@ -15,7 +15,7 @@ from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import BATCHED, COMPLETED, REQUESTED
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
 from common.errors import Unavailable
-from common.kafka import FETCH_LIMITS, Publisher, Record, stop_consumer
+from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, stop_consumer
 
 log = logging.getLogger(__name__)
 
@@ -78,20 +78,23 @@ class Consumer:
         try:
             await consumer.start()
             self._consumer = consumer
+            watch = SilenceWatch(consumer)
             while True:
-                await self._turn(consumer)
+                await watch.note(delivered=await self._turn(consumer))
         finally:
             self._consumer = None
             await stop_consumer(consumer)
 
-    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+    async def _turn(self, consumer: AIOKafkaConsumer) -> bool:
+        """Store and commit what there is; whether there was something."""
         records = await _collect(consumer)
         if not records:
-            return
+            return False
         for refused in await self._stored(records):
             await self._set_aside(refused)
         await _commit(consumer, records)
         STORED.inc(len(records))
+        return True
 
     async def _stored(self, records: list[Record]) -> list[Refused]:
         """Store; wait as long as the database is away."""

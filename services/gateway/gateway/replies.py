@@ -15,7 +15,7 @@ from common.contracts.runs_v1 import ReplyTo, RunCompleted
 from common.contracts.topics import REPLIES
 from common.errors import Unavailable
 from common.ids import new_id
-from common.kafka import partition_news
+from common.kafka import SilenceWatch, partition_news
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,6 @@ SILENT_PROBES = 3
 RESTART_SECONDS = 0.5
 
 Reply = asyncio.Future[RunCompleted]
-
-
-class ReaderSilentError(Exception):
-    """The partition has grown, and the consumer does not deliver it: known to happen after a broker was lost."""
 
 
 class Replies:
@@ -94,13 +90,12 @@ class Replies:
         async with partition_news(self._bootstrap, REPLIES.name, [self._partition.partition]) as consumer:
             await self._resume(consumer)
             self._reading.set()
-            silent = 0
-            while silent < SILENT_PROBES:
+            watch = SilenceWatch(consumer)
+            while True:
                 found = await consumer.getmany(self._partition, timeout_ms=IDLE_MS)
                 for record in found.get(self._partition, []):
                     self._deliver(record)
-                silent = 0 if found or await self._at_end(consumer) else silent + 1
-        raise ReaderSilentError(f"nothing read since offset {self._next_offset}")
+                await watch.note(delivered=bool(found))
 
     async def _resume(self, consumer: Any) -> None:
         """Go on where the last consumer ended, so that no reply is lost between the two."""
@@ -108,12 +103,6 @@ class Replies:
             self._next_offset = await consumer.position(self._partition)
         else:
             consumer.seek(self._partition, self._next_offset)
-
-    async def _at_end(self, consumer: Any) -> bool:
-        """Whether there is nothing to read; raise where the broker does not say."""
-        async with asyncio.timeout(PROBE_SECONDS):
-            ends = await consumer.end_offsets([self._partition])
-        return bool(ends[self._partition] <= (self._next_offset or 0))
 
     def _deliver(self, record: ConsumerRecord[bytes, bytes]) -> None:
         self._next_offset = record.offset + 1

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
-from common.kafka import Record, stop_consumer
+from common.kafka import Record, SilenceWatch, stop_consumer
 from runner.lane import Lane
 
 log = logging.getLogger(__name__)
@@ -156,8 +156,10 @@ class RunConsumer(ConsumerRebalanceListener):
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group)
         consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
         await consumer.start()
+        watch = SilenceWatch(consumer)
         while True:
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            await watch.note(delivered=bool(records))
             await self._assigned.wait()
             if self._assignment is not None:
                 self._assignment.receive(records)

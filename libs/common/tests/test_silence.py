@@ -1,0 +1,67 @@
+"""A consumer that has gone silent is noticed; one that is merely idle is left alone."""
+
+import pytest
+from aiokafka import TopicPartition
+
+from common import kafka
+from common.kafka import ConsumerSilent, SilenceWatch
+
+FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Consumer:
+    """What the watch asks a consumer."""
+
+    def __init__(self, behind: set[TopicPartition], paused: frozenset[TopicPartition] = frozenset()) -> None:
+        self.behind = behind
+        self._paused = paused
+
+    def assignment(self) -> set[TopicPartition]:
+        return {FIRST, SECOND}
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self._paused
+
+    async def end_offsets(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 10)
+
+    async def position(self, partition: TopicPartition) -> int:
+        return 9 if partition in self.behind else 10
+
+
+@pytest.fixture(autouse=True)
+def _probe_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "PROBE_SECONDS", 0)
+
+
+def watch_of(consumer: Consumer) -> SilenceWatch:
+    return SilenceWatch(consumer)  # type: ignore[arg-type] # as much of a consumer as it asks for
+
+
+async def silent_after(watch: SilenceWatch, polls: int) -> bool:
+    try:
+        for _ in range(polls):
+            await watch.note(delivered=False)
+    except ConsumerSilent:
+        return True
+    return False
+
+
+async def test_behind_and_silent_is_noticed_after_three_probes() -> None:
+    assert not await silent_after(watch_of(Consumer({SECOND})), 2)
+    assert await silent_after(watch_of(Consumer({SECOND})), 3)
+
+
+async def test_idle_at_the_end_is_left_alone() -> None:
+    assert not await silent_after(watch_of(Consumer(set())), 10)
+
+
+async def test_a_paused_partition_may_be_behind() -> None:
+    assert not await silent_after(watch_of(Consumer({FIRST}, frozenset({FIRST}))), 10)
+
+
+async def test_a_delivery_starts_the_count_anew() -> None:
+    watch = watch_of(Consumer({FIRST}))
+    assert not await silent_after(watch, 2)
+    await watch.note(delivered=True)
+    assert not await silent_after(watch, 2)
