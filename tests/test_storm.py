@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from aiokafka import AIOKafkaConsumer
 from tests.stack import Client, Simulator, Stack, until
 from tests.test_recovery import kill
@@ -25,6 +26,7 @@ KILLS = 3
 HOUR_MS = 3_600_000
 
 
+@pytest.mark.timeout(300)  # a killed member holds its partitions until its session ends, ten seconds a kill
 def test_killing_the_runner_loses_no_run_and_repeats_no_more_than_was_in_flight(
     stack: Stack, client: Client, simulator: Simulator, unique: str
 ) -> None:
