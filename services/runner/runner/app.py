@@ -63,7 +63,7 @@ class Runner:
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
-        self._dispatcher = Dispatcher(Schedule(), self._carry_out, settings.runner_slots)
+        self._dispatcher = Dispatcher(Schedule(), self._carry_out, settings.runner_slots, self._stalled)
         runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
         self._admission = Admission(Verifier.load(settings.identity_dir))
         self._journal = Journal(bootstrap)
@@ -107,6 +107,9 @@ class Runner:
 
     def _lane(self) -> Lane:
         return Lane(self._admission, self._journal, self._dispatcher, self._rejections.publish)
+
+    def _stalled(self) -> bool:
+        return self.consumer.stalled()
 
     async def _give_up(self) -> None:
         await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -27,6 +28,9 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_SPAN = 10_000
 """Offsets between a partition's oldest unfinished record and its newest: what a crash may have to read again."""
 
+SESSION_SECONDS = 10.0
+"""How long the group waits for a silent member before it gives its partitions to others."""
+
 NewLane = Callable[[], Lane]
 
 GiveUp = Callable[[], Awaitable[None]]
@@ -36,8 +40,11 @@ GiveUp = Callable[[], Awaitable[None]]
 class Assignment:
     """The partitions this runner owns between two rebalances, and the one committer that ends with them."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, owned: set[TopicPartition], new_lane: NewLane) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, owned: set[TopicPartition], new_lane: NewLane, stalled: Callable[[], bool]
+    ) -> None:
         self._consumer = consumer
+        self._stalled = stalled
         self._lanes = {tp: new_lane() for tp in owned}
         self._committed: dict[TopicPartition, int] = {}
         self._committer = asyncio.create_task(self._commit_regularly())
@@ -74,6 +81,8 @@ class Assignment:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
+            if self._stalled():  # the broker would accept even a stale member's commit
+                continue
             try:
                 await self.commit()
             except (CommitFailedError, IllegalStateError) as error:  # a rebalance is under way
@@ -87,6 +96,10 @@ def _full(lanes: list[Lane]) -> bool:
         sum(lane.unfinished for lane in lanes) >= MOST_UNFINISHED
         or sum(lane.unfinished_bytes for lane in lanes) >= MOST_BYTES
     )
+
+
+class Stalled(Exception):
+    """The process stood still, as under SIGSTOP or on a paused machine, for longer than its session."""
 
 
 class RunConsumer(ConsumerRebalanceListener):
@@ -104,17 +117,26 @@ class RunConsumer(ConsumerRebalanceListener):
         self._assignment: Assignment | None = None
         self._assigned = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
+        self._polled_at = time.monotonic()
 
     @property
     def connected(self) -> bool:
         """Whether the runner is a member of the group."""
         return self._consumer is not None
 
+    def stalled(self) -> bool:
+        """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
+        return time.monotonic() - self._polled_at > SESSION_SECONDS
+
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
         while True:
             try:
                 await self._consume()
+            except Stalled as error:
+                log.warning("this runner's partitions may belong to others by now: %s", error)
+                await self._end_assignment()  # first, so that nothing of it is committed
+                await self.leave()
             except Exception:  # whatever it was, the group must not lose its member
                 log.exception("the consumer failed; a new one follows")
                 await self.leave()
@@ -141,8 +163,9 @@ class RunConsumer(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin the next assignment."""
         log.info("partitions assigned", extra={"partitions": len(assigned)})
+        self._polled_at = time.monotonic()  # however long the group took to agree, they are this runner's now
         if self._consumer is not None:  # None: on its way out
-            self._assignment = Assignment(self._consumer, assigned, self._new_lane)
+            self._assignment = Assignment(self._consumer, assigned, self._new_lane, self.stalled)
             self._assigned.set()
 
     async def _end_assignment(self) -> None:
@@ -158,12 +181,16 @@ class RunConsumer(ConsumerRebalanceListener):
         await consumer.start()
         watch = SilenceWatch(consumer)
         while True:
+            before = self._assignment
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-            await watch.note(delivered=bool(records))
+            if before is not None and before is self._assignment and self.stalled():
+                raise Stalled(f"nothing ran here for more than {SESSION_SECONDS} s")
+            self._polled_at = time.monotonic()
             await self._assigned.wait()
             if self._assignment is not None:
                 self._assignment.receive(records)
                 self._assignment.balance()
+            await watch.note(delivered=bool(records))
 
 
 def _kafka_consumer(bootstrap: str, group: str) -> AIOKafkaConsumer:
@@ -172,6 +199,7 @@ def _kafka_consumer(bootstrap: str, group: str) -> AIOKafkaConsumer:
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        session_timeout_ms=round(SESSION_SECONDS * 1000),
         # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
         max_partition_fetch_bytes=256 * 1024,
         fetch_max_bytes=MAX_MESSAGE_BYTES,

@@ -14,6 +14,8 @@ from runner.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
+STALL_POLL_SECONDS = 0.05
+
 
 class Lane(Protocol):
     """The partition a run came from, for as long as it is assigned."""
@@ -68,9 +70,10 @@ CarryOut = Callable[[Turn, asyncio.Event], Awaitable[None]]
 class Dispatcher:
     """Takes turns from the schedule, at most `slots` at once. A turn that fails stays unfinished: it comes again."""
 
-    def __init__(self, schedule: Schedule[Turn], carry_out: CarryOut, slots: int) -> None:
+    def __init__(self, schedule: Schedule[Turn], carry_out: CarryOut, slots: int, stalled: Callable[[], bool]) -> None:
         self._schedule = schedule
         self._carry_out = carry_out
+        self._stalled = stalled
         self._free = asyncio.Semaphore(slots)
         self._tasks: dict[asyncio.Task[None], Turn] = {}
         self._in_hand: dict[UUID, InHand] = {}
@@ -113,7 +116,7 @@ class Dispatcher:
         while True:
             await self._free.acquire()
             try:
-                turn = await self._schedule.get()
+                turn = await self._next()
             except asyncio.CancelledError:
                 self._free.release()
                 raise
@@ -121,6 +124,15 @@ class Dispatcher:
             task = asyncio.create_task(self._one(turn, self._in_hand[turn.run_id]))
             self._tasks[task] = turn
             task.add_done_callback(self._tasks.pop)
+
+    async def _next(self) -> Turn:
+        """Return the next turn that is still ours: after a stall nobody knows until the consumer has looked."""
+        while True:
+            turn = await self._schedule.get()
+            while self._stalled():  # noqa: ASYNC110 - what it waits for is the clock
+                await asyncio.sleep(STALL_POLL_SECONDS)
+            if not turn.lane.closed:
+                return turn
 
     async def _one(self, turn: Turn, mine: InHand) -> None:
         try:
