@@ -116,7 +116,7 @@ async def test_keys_are_listed_with_their_use(
     shown = {key["id"]: key for key in answer.json()["data"]}
     assert shown[used] == {
         "id": used, "provider": "openai", "name": "default", "preview": vault.secrets[used][-4:], "isActive": True,
-        "verified": True, "createdAt": "2023-11-14T22:13:20.123000+00:00", "lastUsedAt": last, "usageCount": 7,
+        "verified": True, "createdAt": "2023-11-14T22:13:20.123Z", "lastUsedAt": last, "usageCount": 7,
     }  # fmt: skip
     assert (shown[spare]["usageCount"], shown[spare]["lastUsedAt"]) == (0, None)
 
