@@ -206,14 +206,19 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
 @asynccontextmanager
 async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer that reads these partitions from their end on, in no group and without commits."""
-    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=500, **FETCH_LIMITS
-    )
+    assigned = [TopicPartition(topic, partition) for partition in partitions]
+    async with partition_reader(bootstrap, assigned) as consumer:
+        await consumer.seek_to_end(*assigned)
+        yield consumer
+
+
+@asynccontextmanager
+async def partition_reader(bootstrap: str, partitions: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+    """Yield a consumer of these partitions, in no group and without commits; where it begins is the caller's to say."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **FETCH_LIMITS)
     try:
         await consumer.start()
-        assigned = [TopicPartition(topic, partition) for partition in partitions]
-        consumer.assign(assigned)
-        await consumer.seek_to_end(*assigned)
+        consumer.assign(partitions)
         yield consumer
     finally:
         await stop_consumer(consumer)

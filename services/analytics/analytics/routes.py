@@ -9,12 +9,12 @@ from analytics.database import Database
 from analytics.keys import key_usage
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
-from analytics.singleflight import Singleflight
 from common.contracts.answers_v1 import Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.runs_v1 import Millis
 from common.errors import Forbidden
 from common.http import bearer, json_response
 from common.identity import Verifier
+from common.singleflight import Singleflight
 
 AUDIENCE = "analytics"
 LARGEST_PAGE = 200

@@ -9,8 +9,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.consumer import TOPICS
-from analytics.singleflight import Singleflight
 from common.ids import now_ms
+from common.singleflight import Singleflight
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest, Refused
 from analytics.runs import Runs
-from analytics.singleflight import Singleflight
 from analytics.watermark import Watermark
 from common.contracts.runs_v1 import RunCompleted
 from common.contracts.topics import COMPLETED
 from common.errors import Unavailable
 from common.ids import now_ms
 from common.kafka import Publisher, Record
+from common.singleflight import Singleflight
 
 Make = Callable[..., RunCompleted]
 

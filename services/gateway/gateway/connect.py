@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import Activate, SavedKey, SaveKey
-from common.contracts.runs_v1 import RunCompleted, RunError, RunRequested
+from common.contracts.runs_v1 import UNVERIFIED, RunCompleted, RunError, RunRequested
 from common.errors import ApiKeyRefused, InvalidApiKey, TallyrunError, Unavailable
 from common.providers import Providers
 from gateway import metrics
@@ -23,8 +23,6 @@ from gateway.tokens import Caller
 log = logging.getLogger(__name__)
 
 NO_MODEL = "-"
-UNVERIFIED = "unverified"
-"""The finish reason of a check whose provider has no endpoint to try a key at."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import RunRequested
-from common.contracts.topics import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, REQUESTED
+from common.contracts.topics import MAX_BODY_BYTES, MAX_VALUE_BYTES, REQUESTED
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
-
-ENVELOPE_BYTES = 64 * 1024
-"""Room for the record's key, headers and framing. JSON can grow when it is written anew (1e9 → 1000000000.0)."""
 
 
 class RequestLog:
@@ -25,7 +22,7 @@ class RequestLog:
     async def append(self, request: RunRequested, grant: str) -> None:
         """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
         value = request.encode()
-        if len(value) > MAX_MESSAGE_BYTES - ENVELOPE_BYTES:
+        if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
             raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
         headers = [*request.headers(), (GRANT_HEADER, grant.encode())]
         try:

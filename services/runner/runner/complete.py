@@ -5,12 +5,9 @@ from uuid import UUID
 
 from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
-from common.contracts.topics import COMPLETED, MAX_MESSAGE_BYTES, REPLIES
+from common.contracts.topics import COMPLETED, MAX_VALUE_BYTES, REPLIES
 from common.ids import now_ms
 from common.kafka import Headers
-
-ENVELOPE_BYTES = 64 * 1024
-"""What record, headers and batch may add to a value before the broker finds it too large."""
 
 
 class Sender(Protocol):
@@ -54,8 +51,7 @@ class Completions:
 def _fitting(completed: RunCompleted) -> bytes:
     """Return the value; an output too large for one message is cut, marked, and the run still ends."""
     value = completed.encode()
-    excess = len(value) - (MAX_MESSAGE_BYTES - ENVELOPE_BYTES)
-    if excess <= 0:
+    if len(value) <= MAX_VALUE_BYTES:
         return value
-    output = (completed.output or "").encode()[: (MAX_MESSAGE_BYTES - ENVELOPE_BYTES) // 8].decode(errors="ignore")
+    output = (completed.output or "").encode()[: MAX_VALUE_BYTES // 8].decode(errors="ignore")
     return completed.model_copy(update={"response": None, "output": output, "truncated": True}).encode()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
-from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
+from common.contracts.runs_v1 import UNVERIFIED, Cost, RunCompleted, RunRequested
 from common.errors import (
     CallOutcomeUnknown,
     DeadlineExceeded,
@@ -33,9 +33,6 @@ PATIENCE_SECONDS = 60
 """Beyond the longest call: a longer wait would pin the partition's commit, so the run ends with `retry_at` instead."""
 
 VAULT_RETRY_SECONDS = 0.5
-
-UNVERIFIED = "unverified"
-"""finish_reason of a check whose provider has no endpoint to check a key with."""
 
 
 class Leaser(Protocol):

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from common.contracts.event import TYPE_HEADER
 from common.contracts.runs_v1 import Handover, RunCompleted, RunStarted
 from common.contracts.topics import COMPLETED
-from common.kafka import FETCH_LIMITS, Record, stop_consumer
+from common.kafka import Record, partition_reader
 
 MARGIN_MS = 60_000
 """A completion is never older than its request; the margin is for brokers whose clocks differ."""
@@ -83,13 +83,8 @@ class Journal:
     @asynccontextmanager
     async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Reading]:
         """Yield the journal of a partition, read since the append time (UTC ms) of its oldest unfinished record."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False, **FETCH_LIMITS)
-        await consumer.start()
-        try:
-            journal = TopicPartition(COMPLETED.name, partition)
-            consumer.assign([journal])
+        journal = TopicPartition(COMPLETED.name, partition)
+        async with partition_reader(self._bootstrap, [journal]) as consumer:
             reading = Reading(consumer, journal)
             await reading.catch_up(appended_at - MARGIN_MS)
             yield reading
-        finally:
-            await stop_consumer(consumer)

@@ -1,8 +1,7 @@
 """Provider keys on loan: fetched once for many runs, dropped the moment the vault says so (V4)."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 from common.contracts.credentials_v1 import Lease, LeaseRequest
 from common.contracts.runs_v1 import RunRequested
 from common.identity import Grant
+from common.singleflight import Singleflight
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -41,7 +41,7 @@ class Leases:
         self._vault = vault
         self._clock = clock
         self._held: dict[Slot, _Held] = {}
-        self._fetching: dict[Slot, asyncio.Task[Lease]] = {}
+        self._fetches: Singleflight[Lease] = Singleflight()
         self._evicted: dict[UUID, int] = {}
 
     async def get(self, run: RunRequested, grant: Grant, token: str) -> Lease:
@@ -51,7 +51,7 @@ class Leases:
         if held is not None and self._clock() < held.expires:
             return held.lease
         request = LeaseRequest(grant=token, provider=run.provider, operation=run.operation, key_id=run.key_id)
-        return await self._once(slot, lambda: self._vault.lease(request))
+        return await self._fetches.ask(slot, lambda: self._fetch(slot, request))
 
     def evict(self, key_id: UUID, revision: int) -> None:
         """Drop every lease of this key older than that revision, one that is still on its way included."""
@@ -62,19 +62,12 @@ class Leases:
         """Forget a lease whose key the provider refused: the next run asks the vault again."""
         self._held = {slot: held for slot, held in self._held.items() if held.lease is not lease}
 
-    async def _once(self, slot: Slot, fetch: Callable[[], Awaitable[Lease]]) -> Lease:
-        if slot not in self._fetching:
-            task = asyncio.ensure_future(self._fetch(slot, fetch))
-            self._fetching[slot] = task
-            task.add_done_callback(lambda _: self._fetching.pop(slot, None))
-        return await asyncio.shield(self._fetching[slot])
-
-    async def _fetch(self, slot: Slot, fetch: Callable[[], Awaitable[Lease]]) -> Lease:
+    async def _fetch(self, slot: Slot, request: LeaseRequest) -> Lease:
         asked = self._clock()
-        lease = await fetch()
+        lease = await self._vault.lease(request)
         if self._overtaken(lease):  # by an eviction, on its way here
             asked = self._clock()
-            lease = await fetch()
+            lease = await self._vault.lease(request)
         _remember(self._held, slot, _Held(lease, asked + lease.ttl_ms / 1000))
         return lease
 

@@ -17,6 +17,9 @@ Labels = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Name
 
 PREVIEW_CHARACTERS = 200
 
+UNVERIFIED = "unverified"
+"""finish_reason of a check whose provider has no endpoint to check a key with."""
+
 
 class _Part(BaseModel):
     """A piece of an event: frozen, and tolerant of fields it does not know."""

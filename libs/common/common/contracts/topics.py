@@ -8,8 +8,11 @@ PARTITIONS = 12
 Counts never change in place: growth is a new topic version."""
 
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
+"""A record's value; the rest is room for its key, its headers and the batch around it."""
+
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""A request body at the edge; what is left up to MAX_MESSAGE_BYTES is for the envelope around it."""
+"""A request body at the edge; what is left up to MAX_VALUE_BYTES is for the rest of the event."""
 
 
 @dataclass(frozen=True)
