@@ -13,6 +13,9 @@ SYNC_WAIT_SECONDS = 6
 CALL_SECONDS = 2
 """Shorter than a user's, so that the rows about waiting take seconds: 30 and 600 are the defaults."""
 
+SESSION_SECONDS = 6
+"""Shorter than the default, 10: a killed member holds its partitions this long."""
+
 RUNNER_SLOTS = 50
 """Calls in flight at most: what a killed runner may have to repeat."""
 
@@ -36,6 +39,7 @@ def stack(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "SYNC_WAIT_SECONDS": str(SYNC_WAIT_SECONDS),
         "CALL_SECONDS": str(CALL_SECONDS),
         "RUNNER_SLOTS": str(RUNNER_SLOTS),
+        "SESSION_SECONDS": str(SESSION_SECONDS),
     }
     started = Stack(folder / "home", free_port(), environment)
     started.start()

@@ -23,6 +23,12 @@ class KafkaSettings(ServiceSettings):
     kafka_replication: int = Field(3, ge=1, description="replicas of each topic; 1 on a single broker")
 
 
+class GroupSettings(KafkaSettings):
+    """A service whose replicas share partitions as members of one consumer group."""
+
+    session_seconds: float = Field(10, ge=1, description="how long the group waits for a member that went silent")
+
+
 class IdentitySettings(ServiceSettings):
     """A service that proves who it is, or checks who others are."""
 

@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     verifier = Verifier.load(settings.identity_dir)
     clickhouse = ClickHouse(settings.clickhouse_dsn, settings.clickhouse_database)
     publisher = Publisher(kafka)
-    consumer = Consumer(kafka, group, Ingest(clickhouse, Admission(verifier)), publisher)
+    consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)
     sealer = Sealer(clickhouse, consumer.owns_first)
 

@@ -42,9 +42,10 @@ class Store(Protocol):
 class Consumer:
     """One member of the group. Storing again changes nothing, so a batch is read again whenever in doubt."""
 
-    def __init__(self, bootstrap: str, group: str, store: Store, publisher: Publisher) -> None:
+    def __init__(self, bootstrap: str, group: str, session_seconds: float, store: Store, publisher: Publisher) -> None:
         self._bootstrap = bootstrap
         self._group = group
+        self._session_ms = round(session_seconds * 1000)
         self._store = store
         self._publisher = publisher
         self._consumer: AIOKafkaConsumer | None = None
@@ -73,6 +74,8 @@ class Consumer:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=self._session_ms // 3,
             **FETCH_LIMITS,
         )
         try:

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from common.settings import IdentitySettings, KafkaSettings
+from common.settings import GroupSettings, IdentitySettings
 
 
-class Settings(KafkaSettings, IdentitySettings):
+class Settings(GroupSettings, IdentitySettings):
     """Times are in seconds unless the name says otherwise."""
 
     analytics_port: int = 8082

@@ -37,7 +37,7 @@ async def test_while_the_database_is_away_it_waits_and_loses_nothing(
             return await ingest.store(records)
 
     watermark, flaky = Watermark(kafka, group), Flaky()
-    consumer = Consumer(kafka, group, flaky, publisher)
+    consumer = Consumer(kafka, group, 10, flaky, publisher)
     run = completed()
     await publisher.send(COMPLETED.name, run.encode(), headers=run.headers())
     await watermark.start()

@@ -70,7 +70,9 @@ class Runner:
         self._rejections = Rejections(self._publisher)
         self._handovers = Handovers(self._publisher)
         self._call_seconds = settings.call_seconds
-        self.consumer = RunConsumer(bootstrap, settings.runner_group, self._lane, self._give_up)
+        self.consumer = RunConsumer(
+            bootstrap, settings.runner_group, settings.session_seconds, self._lane, self._give_up
+        )
         self._evictions = eviction_broker(bootstrap, leases)
 
     @asynccontextmanager

@@ -28,9 +28,6 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_SPAN = 10_000
 """Offsets between a partition's oldest unfinished record and its newest: what a crash may have to read again."""
 
-SESSION_SECONDS = 10.0
-"""How long the group waits for a silent member before it gives its partitions to others."""
-
 NewLane = Callable[[], Lane]
 
 GiveUp = Callable[[], Awaitable[None]]
@@ -109,9 +106,10 @@ class RunConsumer(ConsumerRebalanceListener):
     ended belongs to the next one, even if it arrives before that one is announced: it waits for it.
     """
 
-    def __init__(self, bootstrap: str, group: str, new_lane: NewLane, give_up: GiveUp) -> None:
+    def __init__(self, bootstrap: str, group: str, session_seconds: float, new_lane: NewLane, give_up: GiveUp) -> None:
         self._bootstrap = bootstrap
         self._group = group
+        self._session_seconds = session_seconds
         self._new_lane = new_lane
         self._give_up = give_up
         self._assignment: Assignment | None = None
@@ -126,7 +124,7 @@ class RunConsumer(ConsumerRebalanceListener):
 
     def stalled(self) -> bool:
         """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
-        return time.monotonic() - self._polled_at > SESSION_SECONDS
+        return time.monotonic() - self._polled_at > self._session_seconds
 
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
@@ -176,7 +174,7 @@ class RunConsumer(ConsumerRebalanceListener):
             await self._give_up()
 
     async def _consume(self) -> None:
-        self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group)
+        self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group, self._session_seconds)
         consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
         await consumer.start()
         watch = SilenceWatch(consumer)
@@ -184,7 +182,7 @@ class RunConsumer(ConsumerRebalanceListener):
             before = self._assignment
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
             if before is not None and before is self._assignment and self.stalled():
-                raise Stalled(f"nothing ran here for more than {SESSION_SECONDS} s")
+                raise Stalled(f"nothing ran here for more than {self._session_seconds:g} s")
             self._polled_at = time.monotonic()
             await self._assigned.wait()
             if self._assignment is not None:
@@ -193,13 +191,14 @@ class RunConsumer(ConsumerRebalanceListener):
             await watch.note(delivered=bool(records))
 
 
-def _kafka_consumer(bootstrap: str, group: str) -> AIOKafkaConsumer:
+def _kafka_consumer(bootstrap: str, group: str, session_seconds: float) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        session_timeout_ms=round(SESSION_SECONDS * 1000),
+        session_timeout_ms=round(session_seconds * 1000),
+        heartbeat_interval_ms=round(session_seconds * 1000 / 3),
         # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
         max_partition_fetch_bytes=256 * 1024,
         fetch_max_bytes=MAX_MESSAGE_BYTES,

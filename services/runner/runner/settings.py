@@ -2,10 +2,10 @@
 
 from pydantic import Field, HttpUrl
 
-from common.settings import IdentitySettings, KafkaSettings
+from common.settings import GroupSettings, IdentitySettings
 
 
-class RunnerSettings(KafkaSettings, IdentitySettings):
+class RunnerSettings(GroupSettings, IdentitySettings):
     """What the runner reads from its environment. Times are in seconds."""
 
     runner_port: int = 8083
