@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -35,9 +36,10 @@ class NeverAccepted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """No run, and somebody should know."""
+    """No run, and somebody should know. `workspace_id`: of the valid grant that it carries, if it does."""
 
     reason: str
+    workspace_id: UUID | None = None
 
 
 Headers = Sequence[tuple[str, bytes]]
@@ -58,7 +60,7 @@ class Admission:
             token = dict(headers).get(GRANT_HEADER, b"").decode()
             return self._judge(request, self._grant(token), token, appended_at)
         except (ValidationError, UnicodeDecodeError) as error:
-            return Rejected(f"malformed: {_first(error)}")
+            return Rejected(f"malformed: {_first(error)}", self._granted_to(headers))
         except Unauthenticated as error:
             return Rejected(f"grant: {error.message}")
 
@@ -68,8 +70,15 @@ class Admission:
         if request.provider not in grant.providers:
             return Rejected(f"grant: it does not cover provider '{request.provider}'")
         if not appended_at - OLDEST_MS <= request.accepted_at <= appended_at + NEWEST_MS:
-            return Rejected("accepted_at is not within 8 days before and 5 minutes after the append")
+            reason = "accepted_at is not within 8 days before and 5 minutes after the append"
+            return Rejected(reason, grant.workspace_id)
         return NeverAccepted() if appended_at > request.publish_by else Admitted(request, grant, token)
+
+    def _granted_to(self, headers: Headers) -> UUID | None:
+        try:
+            return self._grant(dict(headers).get(GRANT_HEADER, b"").decode()).workspace_id
+        except (UnicodeDecodeError, Unauthenticated):
+            return None
 
 
 def _first(error: ValidationError | UnicodeDecodeError) -> str:

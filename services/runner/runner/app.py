@@ -18,17 +18,18 @@ from common.kafka import Publisher, declare_topics
 from common.providers import Providers, ProviderSettings
 from runner.complete import Completions
 from runner.consumer import RunConsumer
-from runner.dispatch import Dispatcher, GivenBack, Turn
+from runner.dispatch import Dispatcher, GivenBack, Slot, Turn
 from runner.evictions import eviction_broker
 from runner.execute import Executor
+from runner.halt import Halt
 from runner.handover import Handovers
 from runner.journal import Journal
 from runner.lane import Lane
 from runner.leases import Leases
+from runner.limits import Limits
 from runner.pricing import price
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
-from runner.schedule import Schedule
 from runner.settings import RunnerSettings
 from runner.vault import HttpVault
 
@@ -56,22 +57,25 @@ class Runner:
         leases = Leases(HttpVault(self._vault))
         self._publisher = Publisher(bootstrap)
         self._completions = Completions(self._publisher)
+        limits = Limits(settings.call_seconds)
         self._executor = Executor(
             self._providers,
             leases,
+            limits,
             self._price,
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
-        self._dispatcher = Dispatcher(Schedule(), self._carry_out, settings.runner_slots, self._stalled)
+        self._dispatcher = Dispatcher(limits, self._carry_out, settings.runner_slots, self._stalled)
         runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
         self._admission = Admission(Verifier.load(settings.identity_dir))
+        self._halt = Halt()
         self._journal = Journal(bootstrap)
         self._rejections = Rejections(self._publisher)
         self._handovers = Handovers(self._publisher)
         self._call_seconds = settings.call_seconds
         self.consumer = RunConsumer(
-            bootstrap, settings.runner_group, settings.session_seconds, self._lane, self._give_up
+            bootstrap, settings.runner_group, settings.session_seconds, self._halt, self._lane, self._give_up
         )
         self._evictions = eviction_broker(bootstrap, leases)
 
@@ -108,7 +112,9 @@ class Runner:
             await self._handovers.give_back(turn for turn in cut_short if not turn.once)
 
     def _lane(self) -> Lane:
-        return Lane(self._admission, self._journal, self._dispatcher, self._rejections.publish)
+        return Lane(
+            self._admission, self._halt, self._journal, self._dispatcher, self._rejections.publish, self._refuse
+        )
 
     def _stalled(self) -> bool:
         return self.consumer.stalled()
@@ -116,27 +122,35 @@ class Runner:
     async def _give_up(self) -> None:
         await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)
 
-    async def _carry_out(self, turn: Turn, released: asyncio.Event) -> None:
+    async def _carry_out(self, turn: Turn, slot: Slot) -> None:
         try:
-            completed = await self._execute(turn, released)
+            completed = await self._execute(turn, slot)
         except GivenBack:
             await self._handovers.give_back([turn])
             raise
-        await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
-        runs_ended.labels(completed.provider, completed.status).inc()
+        await self._publish(turn, completed)
 
-    async def _execute(self, turn: Turn, released: asyncio.Event) -> RunCompleted:
+    async def _execute(self, turn: Turn, slot: Slot) -> RunCompleted:
         if turn.called_before:
             return self._executor.outcome_unknown(turn.admitted)
         if turn.once:
             await self._completions.start(turn.run_id, turn.partition)
-        return await self._executor.execute(turn.admitted, released)
+        return await self._executor.execute(turn.admitted, slot)
+
+    async def _refuse(self, turn: Turn) -> None:
+        await self._publish(turn, self._executor.over_quota(turn.admitted))
+
+    async def _publish(self, turn: Turn, completed: RunCompleted) -> None:
+        await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
+        runs_ended.labels(completed.provider, completed.status).inc()
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
         return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""
+        if self._halt.halted:
+            raise Unavailable("the runner has halted: nothing it reads is a run; its log and runs.rejected.v1 say why")
         if not self.consumer.connected:
             raise Unavailable("the runner has not joined its group")
 

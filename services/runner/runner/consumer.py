@@ -10,7 +10,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
 from common.kafka import Record, SilenceWatch, stop_consumer
-from runner.lane import Lane
+from runner.halt import Halted
+from runner.lane import Gate, Lane
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,9 @@ POLL_RECORDS = 500
 COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
 
-MOST_UNFINISHED = 2_000
-"""Records of one topic in hand, waiting or running, before its partitions are paused."""
+MOST_UNFINISHED = {REQUESTED.name: 15_000, BATCHED.name: 2_000}
+"""Records of a topic in hand, waiting or running, before its partitions are paused. Interactive ones are read on until
+a workspace's excess is refused in every partition, so that nobody waits behind it."""
 
 MOST_BYTES = 64 * 1024 * 1024
 """The same in bytes of record values."""
@@ -56,7 +58,7 @@ class Assignment:
         """Pause what has enough in hand and resume what has room: backpressure, by topic and by partition."""
         for topic in (REQUESTED.name, BATCHED.name):
             lanes = {tp: lane for tp, lane in self._lanes.items() if tp.topic == topic}
-            full = _full(list(lanes.values()))
+            full = _full(list(lanes.values()), MOST_UNFINISHED[topic])
             paused = {tp for tp, lane in lanes.items() if full or lane.offsets.span >= MOST_SPAN}
             self._consumer.pause(*(paused - self._consumer.paused()))
             self._consumer.resume(*((lanes.keys() - paused) & self._consumer.paused()))
@@ -88,11 +90,8 @@ class Assignment:
                 log.warning("offsets could not be committed; trying again", exc_info=True)
 
 
-def _full(lanes: list[Lane]) -> bool:
-    return (
-        sum(lane.unfinished for lane in lanes) >= MOST_UNFINISHED
-        or sum(lane.unfinished_bytes for lane in lanes) >= MOST_BYTES
-    )
+def _full(lanes: list[Lane], most: int) -> bool:
+    return sum(lane.unfinished for lane in lanes) >= most or sum(lane.unfinished_bytes for lane in lanes) >= MOST_BYTES
 
 
 class Stalled(Exception):
@@ -106,10 +105,13 @@ class RunConsumer(ConsumerRebalanceListener):
     ended belongs to the next one, even if it arrives before that one is announced: it waits for it.
     """
 
-    def __init__(self, bootstrap: str, group: str, session_seconds: float, new_lane: NewLane, give_up: GiveUp) -> None:
+    def __init__(
+        self, bootstrap: str, group: str, session_seconds: float, gate: Gate, new_lane: NewLane, give_up: GiveUp
+    ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._session_seconds = session_seconds
+        self._gate = gate
         self._new_lane = new_lane
         self._give_up = give_up
         self._assignment: Assignment | None = None
@@ -135,6 +137,10 @@ class RunConsumer(ConsumerRebalanceListener):
                 log.warning("this runner's partitions may belong to others by now: %s", error)
                 await self._end_assignment()  # first, so that nothing of it is committed
                 await self.leave()
+            except Halted:
+                log.critical("this runner halts and keeps the offsets: nothing it reads is a run", exc_info=True)
+                await self.leave()
+                return
             except Exception:  # whatever it was, the group must not lose its member
                 log.exception("the consumer failed; a new one follows")
                 await self.leave()
@@ -188,6 +194,7 @@ class RunConsumer(ConsumerRebalanceListener):
             if self._assignment is not None:
                 self._assignment.receive(records)
                 self._assignment.balance()
+            self._gate.check()
             await watch.note(delivered=bool(records))
 
 

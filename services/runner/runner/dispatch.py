@@ -3,12 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from common.admission import Admitted
 from common.contracts.topics import BATCHED
+from runner.limits import Flow, flow_of
 from runner.recent import RecentRuns
 from runner.schedule import Schedule
 
@@ -45,9 +48,28 @@ class Turn:
         return self.admitted.request.run_id
 
     @property
+    def flow(self) -> Flow:
+        """What the provider limits it as."""
+        return flow_of(self.admitted.request)
+
+    @property
     def once(self) -> bool:
         """Whether the run would rather fail than be called twice."""
         return self.admitted.request.on_unknown == "fail"
+
+
+class GivenBack(Exception):
+    """The run was released before it ended; its next owner carries it out."""
+
+
+class Slot(Protocol):
+    """A place among the runs that are carried out at once."""
+
+    released: asyncio.Event
+    """Set while the run's partition is given up: no further attempt may start here."""
+
+    async def again(self, seconds: float) -> None:
+        """Leave the place to others, and return after so long or longer; raise `GivenBack` once released."""
 
 
 @dataclass
@@ -56,32 +78,78 @@ class InHand:
 
     turns: list[Turn]
     released: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while its partition is given up: no further attempt may start here."""
+    entering: asyncio.Future[None] | None = None
+    """Set while the run waits for another slot."""
+
+    in_slot: bool = True
+
+    def release(self) -> bool:
+        """Let no further attempt start; whether the next owner must hold the run until it hears of it.
+
+        A run that must not be called twice is held even between attempts: its start is in the journal.
+        """
+        self.released.set()
+        if self.entering is not None and not self.entering.done():
+            self.entering.set_exception(GivenBack())
+        return self.in_slot or self.turns[0].once
 
 
-class GivenBack(Exception):
-    """The run was released before it ended; its next owner carries it out."""
+@dataclass(frozen=True)
+class Waiting:
+    """A turn that waits, and what to do when it comes."""
+
+    turn: Turn
+    go: Callable[[], None]
+
+    @property
+    def flow(self) -> Flow:
+        """What limits it."""
+        return self.turn.flow
+
+    @property
+    def deadline(self) -> int:
+        """From then on it need not wait: it ends (UTC ms)."""
+        return self.turn.admitted.request.deadline
+
+    @property
+    def bulk(self) -> bool:
+        """Whether interactive runs go before it."""
+        return self.turn.topic == BATCHED.name
 
 
-CarryOut = Callable[[Turn, asyncio.Event], Awaitable[None]]
-"""Carries a run out to its published end, or raises `GivenBack` once the event is set and no call is under way."""
+class Limits(Protocol):
+    """What holds calls back."""
+
+    def wait(self, flow: Flow) -> float:
+        """Return how long a call of this flow has to wait, in seconds."""
+
+    def enter(self, flow: Flow) -> None:
+        """Note that a run of the flow is being carried out."""
+
+    def leave(self, flow: Flow) -> None:
+        """Note that it is not any more."""
+
+
+CarryOut = Callable[[Turn, Slot], Awaitable[None]]
+"""Carries a run out to its published end, or raises `GivenBack` once it is released and no call is under way."""
 
 
 class Dispatcher:
     """Takes turns from the schedule, at most `slots` at once. A turn that fails stays unfinished: it comes again."""
 
-    def __init__(self, schedule: Schedule[Turn], carry_out: CarryOut, slots: int, stalled: Callable[[], bool]) -> None:
-        self._schedule = schedule
+    def __init__(self, limits: Limits, carry_out: CarryOut, slots: int, stalled: Callable[[], bool]) -> None:
+        self._schedule: Schedule[Waiting] = Schedule(limits.wait)
+        self._limits = limits
         self._carry_out = carry_out
         self._stalled = stalled
         self._free = asyncio.Semaphore(slots)
-        self._tasks: dict[asyncio.Task[None], Turn] = {}
+        self._tasks: dict[asyncio.Task[None], InHand] = {}
         self._in_hand: dict[UUID, InHand] = {}
         self._ended = RecentRuns()
 
     @property
     def in_flight(self) -> int:
-        """How many runs are being carried out."""
+        """How many runs are being carried out, or wait for another attempt."""
         return len(self._tasks)
 
     def adopt(self, turn: Turn) -> bool:
@@ -100,15 +168,15 @@ class Dispatcher:
 
     def offer(self, turn: Turn) -> None:
         """Schedule the run."""
-        self._schedule.put(turn.admitted.request.workspace_id, turn, bulk=turn.topic == BATCHED.name)
+        self._schedule.put(Waiting(turn, partial(self._begin, turn)))
 
     def release(self) -> dict[int, list[UUID]]:
         """Give every partition up: forget what waits, and return by partition the runs that are still being called."""
-        self._schedule.keep(lambda turn: not turn.lane.closed)
+        self._schedule.keep(lambda waiting: not waiting.turn.lane.closed)
         calling: dict[int, list[UUID]] = {}
         for run_id, mine in self._in_hand.items():
-            mine.released.set()
-            calling.setdefault(mine.turns[0].partition, []).append(run_id)
+            if mine.release():
+                calling.setdefault(mine.turns[0].partition, []).append(run_id)
         return calling
 
     async def run(self) -> None:
@@ -116,27 +184,34 @@ class Dispatcher:
         while True:
             await self._free.acquire()
             try:
-                turn = await self._next()
+                waiting = await self._next()
             except asyncio.CancelledError:
                 self._free.release()
                 raise
-            self._in_hand[turn.run_id] = InHand([turn])
-            task = asyncio.create_task(self._one(turn, self._in_hand[turn.run_id]))
-            self._tasks[task] = turn
-            task.add_done_callback(self._tasks.pop)
+            self._limits.enter(waiting.flow)
+            waiting.go()
 
-    async def _next(self) -> Turn:
+    async def _next(self) -> Waiting:
         """Return the next turn that is still ours: after a stall nobody knows until the consumer has looked."""
         while True:
-            turn = await self._schedule.get()
+            waiting = await self._schedule.get()
             while self._stalled():  # noqa: ASYNC110 - what it waits for is the clock
                 await asyncio.sleep(STALL_POLL_SECONDS)
-            if not turn.lane.closed:
-                return turn
+            if not waiting.turn.lane.closed:
+                return waiting
+
+    def _begin(self, turn: Turn) -> None:
+        if self.adopt(turn):  # its id came by two ways, and the other one was first
+            self._vacate(turn.flow)
+            return
+        mine = self._in_hand[turn.run_id] = InHand([turn])
+        task = asyncio.create_task(self._one(turn, mine))
+        self._tasks[task] = mine
+        task.add_done_callback(self._tasks.pop)
 
     async def _one(self, turn: Turn, mine: InHand) -> None:
         try:
-            await self._carry_out(turn, mine.released)
+            await self._carry_out(turn, _Slot(self, mine))
             self._ended.first_time(turn.run_id)
             for same in mine.turns:
                 same.lane.finish(same.offset)
@@ -148,15 +223,61 @@ class Dispatcher:
             log.exception("a run could not be completed", extra={"run_id": str(turn.run_id)})
         finally:
             del self._in_hand[turn.run_id]
-            self._free.release()
+            if mine.in_slot:
+                self._vacate(turn.flow)
+
+    def leave(self, mine: InHand) -> None:
+        """Free the run's slot."""
+        mine.in_slot = False
+        self._vacate(mine.turns[0].flow)
+
+    def _vacate(self, flow: Flow) -> None:
+        self._limits.leave(flow)
+        self._free.release()
+        self._schedule.wake()
+
+    async def enter(self, mine: InHand) -> None:
+        """Return in a slot, when the run's turn has come again; it is scheduled before those that never had one."""
+        entering = mine.entering = asyncio.get_running_loop().create_future()
+
+        def go() -> None:
+            mine.in_slot = True
+            entering.set_result(None)
+
+        self._schedule.put(Waiting(mine.turns[-1], go), first=True)
+        await entering
 
     async def drain(self, seconds: float) -> list[Turn]:
         """Wait for what runs, then cut the rest short; return their turns."""
         if not self._tasks:
             return []
         _, late = await asyncio.wait(self._tasks, timeout=seconds)
-        cut_short = [self._tasks[task] for task in late]
+        cut_short = [self._tasks[task].turns[0] for task in late]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         return cut_short
+
+
+class _Slot:
+    """A run's slot, which it leaves while it waits for another attempt: a tenant's waits must not take others' room."""
+
+    def __init__(self, dispatcher: Dispatcher, mine: InHand) -> None:
+        self._dispatcher = dispatcher
+        self._mine = mine
+        self.released = mine.released
+
+    async def again(self, seconds: float) -> None:
+        """Leave the slot, and return in one after so long or longer; raise `GivenBack` once released."""
+        self._dispatcher.leave(self._mine)
+        await pause(seconds, self.released)
+        await self._dispatcher.enter(self._mine)
+
+
+async def pause(seconds: float, released: asyncio.Event) -> None:
+    """Wait before another attempt; raise `GivenBack` as soon as that is somebody else's to make."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await released.wait()
+    if released.is_set():
+        raise GivenBack

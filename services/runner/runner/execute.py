@@ -1,10 +1,8 @@
 """One run, from its turn to its end: lease, attempts, price. Every run ends (R3)."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Protocol
 
 from common.admission import Admitted
@@ -21,7 +19,8 @@ from common.errors import (
 )
 from common.identity import Grant
 from common.ids import now_ms
-from runner.dispatch import GivenBack
+from runner.dispatch import GivenBack, Slot, pause
+from runner.limits import PATIENCE_SECONDS, Flow, KeyVersion, flow_of
 from runner.preview import preview
 from runner.progress import FREE, FinalFailure, Progress
 from runner.providers import Answer, CallFailed, Provider
@@ -29,10 +28,10 @@ from runner.retry import next_wait
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 60
-"""Beyond the longest call: a longer wait would pin the partition's commit, so the run ends with `retry_at` instead."""
-
 VAULT_RETRY_SECONDS = 0.5
+
+QUOTA_RETRY_SECONDS = 60
+"""When a run refused for the waiting quota is worth sending again."""
 
 
 class Leaser(Protocol):
@@ -43,6 +42,19 @@ class Leaser(Protocol):
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease whose key the provider refused."""
+
+
+class Limits(Protocol):
+    """What holds calls back, and learns from each."""
+
+    def too_long(self, flow: Flow) -> float | None:
+        """Return the seconds until the flow may call, where that is too long to wait for."""
+
+    def try_key(self, key: KeyVersion) -> float:
+        """Return for how long nothing may be sent under this key; 0: a call is made."""
+
+    def ended(self, flow: Flow, key: KeyVersion, began: float, failure: CallFailed | None, wait: float = 0) -> None:
+        """Learn from a call that began then (`time.monotonic()`)."""
 
 
 class Pricer(Protocol):
@@ -59,6 +71,7 @@ class Executor:
         self,
         providers: Mapping[str, Provider],
         leases: Leaser,
+        limits: Limits,
         price: Pricer,
         *,
         call_seconds: float,
@@ -66,15 +79,16 @@ class Executor:
     ) -> None:
         self._providers = providers
         self._leases = leases
+        self._limits = limits
         self._price = price
         self._call_seconds = call_seconds
         self._previews = previews
 
-    async def execute(self, admitted: Admitted, released: asyncio.Event) -> RunCompleted:
+    async def execute(self, admitted: Admitted, slot: Slot) -> RunCompleted:
         """Carry the run out and return how it ended; raise `GivenBack` instead of a further attempt once released."""
-        progress = Progress(admitted.request, released)
+        progress = Progress(admitted.request)
         try:
-            await self._attempts(progress, admitted)
+            await self._attempts(progress, admitted, slot)
         except GivenBack:
             raise
         except TallyrunError as error:
@@ -87,26 +101,43 @@ class Executor:
     def outcome_unknown(self, admitted: Admitted) -> RunCompleted:
         """Return the end of a run that was called by somebody who never told how it ended, and must not be again."""
         error = CallOutcomeUnknown("the provider may have been called, and may have charged, before a runner was lost")
-        return self._completed(Progress(admitted.request, asyncio.Event(), called_before=True), error)
+        return self._completed(Progress(admitted.request, called_before=True), error)
 
-    async def _attempts(self, progress: Progress, admitted: Admitted) -> None:
+    def over_quota(self, admitted: Admitted) -> RunCompleted:
+        """Return the end of a run that its workspace has no room for among those that wait."""
+        message = "too many interactive runs of this workspace are waiting; publish bulk to runs.batched.v1"
+        return self._completed(Progress(admitted.request), _later("rate_limited", message, QUOTA_RETRY_SECONDS))
+
+    async def _attempts(self, progress: Progress, admitted: Admitted, slot: Slot) -> None:
         """Call until an answer, a final failure or the deadline. Each attempt leases anew: keys can be rotated."""
         provider = self._provider(admitted.request.provider)
         while True:
-            if now_ms() >= admitted.request.deadline:
-                raise DeadlineExceeded("the deadline passed before an attempt could start")
-            progress.lease = await self._lease(progress, admitted)
+            self._check_time(progress.run)
+            progress.lease = await self._lease(admitted, slot)
             failure = await self._attempt(provider, progress, progress.lease)
             if failure is None:
                 return
-            await self._wait(failure, progress)
+            await self._wait(failure, progress, slot)
+
+    def _check_time(self, run: RunRequested) -> None:
+        """Raise unless an attempt may start now."""
+        if now_ms() >= run.deadline:
+            raise DeadlineExceeded("the deadline passed before an attempt could start")
+        if (held := self._limits.too_long(flow_of(run))) is not None:
+            raise _later("rate_limited", f"Rate limit exceeded at {run.provider}, for {held:.0f} s more", held)
+
+    def _check_key(self, run: RunRequested, key: KeyVersion) -> None:
+        """Raise while nothing may be sent under this key."""
+        if wait := self._limits.try_key(key):
+            message = f"Invalid API key: {run.provider} refused it several times in a row, connect again"
+            raise _later("invalid_api_key", message, wait)
 
     def _provider(self, name: str) -> Provider:
         if (provider := self._providers.get(name)) is None:
             raise ProviderRejected(f"provider '{name}' is not configured; known: {', '.join(sorted(self._providers))}")
         return provider
 
-    async def _lease(self, progress: Progress, admitted: Admitted) -> Lease:
+    async def _lease(self, admitted: Admitted, slot: Slot) -> Lease:
         """Return a lease; a vault that is away is waited for until the deadline."""
         run = admitted.request
         while True:
@@ -117,10 +148,12 @@ class Executor:
             except Unavailable as error:
                 if now_ms() >= run.deadline:
                     raise RunnerFault("the vault could not be reached before the deadline") from error
-                await _pause(VAULT_RETRY_SECONDS, progress.released)
+                await pause(VAULT_RETRY_SECONDS, slot.released)
 
     async def _attempt(self, provider: Provider, progress: Progress, lease: Lease) -> CallFailed | None:
         """Make one call and record it; return how it failed, None if it did not."""
+        key = KeyVersion(lease.key_id, lease.version)
+        self._check_key(progress.run, key)
         started, clock = now_ms(), time.monotonic()
         failure: CallFailed | None = None
         try:
@@ -128,8 +161,8 @@ class Executor:
             progress.cost = self._cost(progress.run, progress.answer)
         except CallFailed as error:
             failure = error
-        took = round((time.monotonic() - clock) * 1000)
-        progress.record(started, took, failure)
+        progress.record(started, round((time.monotonic() - clock) * 1000), failure)
+        self._limits.ended(flow_of(progress.run), key, clock, failure, progress.wait_seconds)
         return failure
 
     def _cost(self, run: RunRequested, answer: Answer) -> Cost:
@@ -148,7 +181,7 @@ class Executor:
             usage=None,
         )
 
-    async def _wait(self, failure: CallFailed, progress: Progress) -> None:
+    async def _wait(self, failure: CallFailed, progress: Progress, slot: Slot) -> None:
         """Wait for the next attempt, or raise the failure as final."""
         if failure.code == "invalid_api_key" and progress.lease is not None:
             self._leases.drop(progress.lease)
@@ -159,16 +192,12 @@ class Executor:
             raise FinalFailure(failure)
         if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._call_seconds + PATIENCE_SECONDS:
             raise FinalFailure(failure, retry_at=now_ms() + round(wait * 1000))
-        await _pause(wait, progress.released)
+        await slot.again(wait)
 
     def _completed(self, progress: Progress, error: TallyrunError | None) -> RunCompleted:
         return progress.completed(error, preview(progress.run.body) if self._previews else "")
 
 
-async def _pause(seconds: float, released: asyncio.Event) -> None:
-    """Wait before another attempt; raise `GivenBack` as soon as that is somebody else's to make."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await released.wait()
-    if released.is_set():
-        raise GivenBack
+def _later(code: str, message: str, seconds: float) -> FinalFailure:
+    """Return the end of a run that was not called, and may be sent again after so long."""
+    return FinalFailure(CallFailed(code, message), retry_at=now_ms() + round(seconds * 1000))

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
-from common.admission import Admission, Admitted, Rejected
+from common.admission import Admission, Admitted, NeverAccepted, Rejected
+from common.contracts.topics import REQUESTED
 from common.ids import now_ms
 from common.kafka import Record
 from runner.dispatch import Turn
+from runner.halt import Halted
 from runner.journal import Past
 from runner.partitions import Offsets
 from runner.recent import RecentRuns
@@ -20,7 +23,15 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 
+MOST_WAITING = 1000
+"""Runs of one workspace in hand from one interactive partition: what is more would make all others behind it wait.
+Bulk is shared by turns instead, since nobody waits for it."""
+
 Reject = Callable[[Record, str], Awaitable[None]]
+"""Sets a record aside, with the reason."""
+
+Refuse = Callable[[Turn], Awaitable[None]]
+"""Ends a run that its workspace has no room for; returns once that is known."""
 
 
 class Reading(Protocol):
@@ -39,6 +50,19 @@ class Journal(Protocol):
         """Open a partition's journal, read since the append time of its oldest unfinished record."""
 
 
+class Gate(Protocol):
+    """Stops everything when nothing that is read makes sense any more."""
+
+    def check(self) -> None:
+        """Raise `Halted` once that has happened."""
+
+    def passed(self) -> None:
+        """A record was a run."""
+
+    def failed(self, workspace: UUID) -> None:
+        """A record that is no run carried a valid grant for this workspace; raise `Halted` if it is one too many."""
+
+
 class Runs(Protocol):
     """Where runs go."""
 
@@ -52,13 +76,19 @@ class Runs(Protocol):
 class Lane:
     """Judges a partition's records in order, once its journal is read, and offers those that are runs."""
 
-    def __init__(self, admission: Admission, journal: Journal, runs: Runs, reject: Reject) -> None:
+    def __init__(
+        self, admission: Admission, gate: Gate, journal: Journal, runs: Runs, reject: Reject, refuse: Refuse
+    ) -> None:
         self._admission = admission
+        self._gate = gate
         self._journal = journal
         self._runs = runs
         self._reject = reject
+        self._refuse = refuse
         self._inbox: asyncio.Queue[Record] = asyncio.Queue()
         self._sizes: dict[int, int] = {}
+        self._owners: dict[int, UUID] = {}
+        self._in_hand: Counter[UUID] = Counter()
         self._recent = RecentRuns()
         self._past = Past()
         self._held: set[UUID] = set()
@@ -84,6 +114,8 @@ class Lane:
         """The record needs no more work."""
         self.offsets.finish(offset)
         self.unfinished_bytes -= self._sizes.pop(offset)
+        if (workspace := self._owners.pop(offset, None)) is not None:
+            self._in_hand[workspace] -= 1
 
     def close(self) -> None:
         """The partition was taken away: judge nothing more."""
@@ -99,9 +131,10 @@ class Lane:
         self._held = set(self._past.held)
         if self._held:
             self._tasks.append(asyncio.create_task(self._follow(first)))
-        await self._judge(first)
-        while True:
-            await self._judge(await self._inbox.get())
+        with suppress(Halted):
+            await self._judge(first)
+            while True:
+                await self._judge(await self._inbox.get())
 
     async def _read_journal(self, first: Record) -> Past:
         """Return what the journal tells; without it nothing is dispatched, so a broker that is away is waited for."""
@@ -114,22 +147,40 @@ class Lane:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _judge(self, record: Record) -> None:
+        self._gate.check()
         match self._admission.judge(record.value, record.headers, record.timestamp):
-            case Admitted() as admitted if self._recent.first_time(admitted.request.run_id):
-                self._take(Turn(admitted, self, record.topic, record.partition, record.offset))
-            case Rejected(reason):
+            case Admitted() as admitted:
+                self._gate.passed()
+                await self._take(Turn(admitted, self, record.topic, record.partition, record.offset))
+            case Rejected(reason, workspace_id):
+                if workspace_id is not None:
+                    self._gate.failed(workspace_id)
                 await self._reject(record, reason)
                 self.finish(record.offset)
-            case _:  # never accepted, or a repetition
+            case NeverAccepted():
                 self.finish(record.offset)
 
-    def _take(self, turn: Turn) -> None:
-        if self._runs.adopt(turn):
+    async def _take(self, turn: Turn) -> None:
+        if not self._recent.first_time(turn.run_id):  # a repetition
+            self.finish(turn.offset)
+        elif self._runs.adopt(turn):
             return
-        if turn.run_id in self._held:
+        elif turn.run_id in self._held:
             self._waiting[turn.run_id] = turn
-        else:
+        elif self._has_room(turn):
             self._offer(turn)
+        else:
+            await self._refuse(turn)
+            self.finish(turn.offset)
+
+    def _has_room(self, turn: Turn) -> bool:
+        """Count the run as in hand, unless its workspace has enough of them."""
+        workspace = turn.admitted.request.workspace_id
+        if turn.topic == REQUESTED.name and self._in_hand[workspace] >= MOST_WAITING:
+            return False
+        self._owners[turn.offset] = workspace
+        self._in_hand[workspace] += 1
+        return True
 
     def _offer(self, turn: Turn) -> None:
         self._runs.offer(replace(turn, called_before=turn.run_id in self._past.started))

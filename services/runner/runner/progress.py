@@ -1,6 +1,5 @@
 """What is known of a run while it is carried out, and how that becomes its end."""
 
-import asyncio
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -30,18 +29,19 @@ class FinalFailure(RunFailed):
 
 @dataclass
 class Progress:
-    """A run on its way.
-
-    `released` is set while its partition is given up; `called_before`: by a runner that is gone.
-    """
+    """A run on its way. `called_before`: by a runner that is gone."""
 
     run: RunRequested
-    released: asyncio.Event
     called_before: bool = False
     attempts: list[Attempt] = field(default_factory=list)
     lease: Lease | None = None
     answer: Answer | None = None
     cost: Cost | None = None
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the provider's limits forbid another call, as its answer says."""
+        return 0.0 if self.answer is None else self.answer.wait_seconds
 
     def record(self, started_at: int, latency_ms: int, failure: CallFailed | None) -> None:
         """Note an attempt that is over."""

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from fastapi import FastAPI
 
 from common.contracts.credentials_v1 import CredentialsChanged, Lease, LeaseRequest
 from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER, TYPE_HEADER
@@ -24,6 +26,8 @@ from common.providers import ProviderSettings
 from common.testing import Broker, running_broker
 from embedded.simulator import Running, running
 from runner.app import create_app
+from runner.halt import FAILURES
+from runner.limits import PROVIDER_FAILURES
 from runner.settings import RunnerSettings
 
 KEY = uuid4()
@@ -55,12 +59,12 @@ class Cluster:
         self.vault = vault
         self.vault_url = vault_url
         self.workspace = uuid4()
-        self.grant = Signer.load("gateway", identity_dir).grant(self.workspace, ("openai",), 2**31)
+        self.grant = self.granted(self.workspace)
         self.publisher = Publisher(self.bootstrap)
         self.group = f"runner-{uuid4()}"
 
     @asynccontextmanager
-    async def runner(self, group: str | None = None, drain_seconds: float = 10) -> AsyncIterator[None]:
+    async def runner(self, group: str | None = None, drain_seconds: float = 10) -> AsyncIterator[FastAPI]:
         settings = RunnerSettings(
             kafka_bootstrap_servers=self.bootstrap,
             kafka_replication=1,
@@ -76,9 +80,11 @@ class Cluster:
         }
         app = create_app(settings, ProviderSettings.model_validate(urls))
         async with app.router.lifespan_context(app):
-            yield
+            yield app
 
-    async def publish(self, prompt: str, *, topic: str = REQUESTED.name, **changes: object) -> RunRequested:
+    async def publish(
+        self, prompt: str, *, topic: str = REQUESTED.name, partition: int | None = None, **changes: object
+    ) -> RunRequested:
         now = now_ms()
         fields: dict[str, object] = {
             "run_id": new_id(), "workspace_id": self.workspace, "operation": "chat", "provider": "openai",
@@ -86,12 +92,20 @@ class Cluster:
             "deadline": now + 60_000, "publish_by": now + 60_000, "accepted_at": now,
         }  # fmt: skip
         request = RunRequested.model_validate({**fields, **changes})
-        await self.send(topic, request.encode(), request.run_id)
+        grant = self.grant if request.workspace_id == self.workspace else self.granted(request.workspace_id)
+        await self.send_as(grant, topic, request.encode(), request.run_id, partition)
         return request
 
-    async def send(self, topic: str, value: bytes, run_id: UUID) -> None:
-        headers = [(GRANT_HEADER, self.grant.encode())]
-        await self.publisher.send(topic, value, key=run_id.bytes, headers=headers)
+    async def send(self, topic: str, value: bytes, run_id: UUID, partition: int | None = None) -> None:
+        await self.send_as(self.grant, topic, value, run_id, partition)
+
+    async def send_as(self, grant: str, topic: str, value: bytes, run_id: UUID, partition: int | None = None) -> None:
+        headers = [(GRANT_HEADER, grant.encode())]
+        await self.publisher.send(topic, value, key=run_id.bytes, headers=headers, partition=partition)
+
+    def granted(self, workspace: UUID) -> str:
+        """Return a grant for another workspace."""
+        return Signer.load("gateway", self.identity_dir).grant(workspace, ("openai",), 2**31)
 
     async def completed(self, *runs: RunRequested) -> dict[UUID, RunCompleted]:
         """Wait until each of the runs has ended; every one exactly once."""
@@ -298,14 +312,16 @@ async def test_bulk_runs_are_carried_out_too(cluster: Cluster) -> None:
 async def test_what_is_no_run_is_set_aside_with_its_reason(cluster: Cluster) -> None:
     poison, stranger = new_id(), uuid4()
     await cluster.send(REQUESTED.name, b"{not json", poison)
-    foreign = await cluster.publish("foreign", workspace_id=stranger)
+    foreign = new_id()
+    request = await cluster.publish("good elsewhere", workspace_id=stranger, publish_by=0)  # for its bytes alone
+    await cluster.send(REQUESTED.name, request.model_copy(update={"publish_by": 2**41}).encode(), foreign)
     good = await cluster.publish("good")
     async with cluster.runner():
         await cluster.completed(good)
-        rejected = await cluster.records(REJECTED.name, {poison, foreign.run_id})
+        rejected = await cluster.records(REJECTED.name, {poison, foreign})
     by_id = {UUID(bytes=r.key or b""): r for r in rejected}
     assert by_id[poison].value == b"{not json"
-    assert dict(by_id[foreign.run_id].headers)["reason"] == b"grant: it is for another workspace"
+    assert dict(by_id[foreign].headers)["reason"] == b"grant: it is for another workspace"
     assert all(GRANT_HEADER not in dict(record.headers) for record in rejected)
     assert cluster.simulator.calls()["served"] == 1
 
@@ -345,3 +361,80 @@ async def test_a_large_body_passes(cluster: Cluster) -> None:
         completed = (await cluster.completed(run))[run.run_id]
     assert completed.status == "succeeded", completed.error
     assert json.loads(completed.response or "")["usage"]["prompt_tokens"] == 7_200_000 / 4
+
+
+async def test_what_waits_beyond_the_quota_ends_at_once_and_others_are_served(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.lane.MOST_WAITING", 20)
+    cluster.simulator.control(latency_ms=1000)
+    flood = [await cluster.publish(f"flood {n}", partition=5) for n in range(50)]
+    small = await cluster.publish("small", partition=5, workspace_id=uuid4())
+    bulk = [await cluster.publish(f"bulk {n}", topic=BATCHED.name, partition=5) for n in range(50)]
+    async with cluster.runner():
+        completed = await cluster.completed(*flood, small, *bulk)
+    refused = [c.error for run in flood if (c := completed[run.run_id]).status == "failed"]
+    assert len(refused) == 30
+    assert {(error.code, error.retry_at is not None) for error in refused if error} == {("rate_limited", True)}
+    assert {completed[run.run_id].status for run in (small, *bulk)} == {"succeeded"}
+    assert cluster.simulator.calls()["served"] == 20 + 1 + 50
+
+
+async def test_a_run_whose_deadline_passes_while_it_waits_expires_without_a_call(cluster: Cluster) -> None:
+    cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 4}])
+    limited = await cluster.publish("limited")
+    async with cluster.runner():
+        async with asyncio.timeout(20):
+            while cluster.simulator.calls()["total"] == 0:
+                await asyncio.sleep(0.01)
+        hurried = await cluster.publish("hurried", deadline=now_ms() + 1000)
+        completed = await cluster.completed(hurried, limited)
+    assert completed[hurried.run_id].status == "expired"
+    assert completed[limited.run_id].status == "succeeded"
+    assert completed[hurried.run_id].completed_at < completed[limited.run_id].completed_at
+    assert cluster.simulator.calls()["total"] == 2
+
+
+async def test_a_provider_that_is_away_is_left_alone_and_no_run_is_lost(cluster: Cluster) -> None:
+    cluster.simulator.control(failure={"server_error": 1.0})
+    runs = [await cluster.publish(f"away {n}", deadline=now_ms() + 300_000) for n in range(40)]
+    async with cluster.runner():
+        async with asyncio.timeout(20):
+            while cluster.simulator.calls()["total"] < PROVIDER_FAILURES:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(
+            3
+        )  # in which nothing may happen but two or three trials; unguarded, each run calls four times
+        assert cluster.simulator.calls()["total"] <= 45
+        cluster.simulator.control(failure={})
+        completed = await cluster.completed(*runs)
+    assert {c.status for c in completed.values()} == {"succeeded"}
+
+
+async def test_a_runner_halts_when_records_of_many_tenants_make_no_sense_and_keeps_the_offsets(
+    cluster: Cluster,
+) -> None:
+    async with cluster.runner():
+        await cluster.until_committed()  # what other tests left would interrupt the row
+    tenants = [cluster.granted(uuid4()) for _ in range(3)]
+    poison = [new_id() for _ in range(80)]
+    for n, run_id in enumerate(poison):
+        await cluster.send_as(tenants[n % 3], REQUESTED.name, b"{not json", run_id, partition=7)
+    good = await cluster.publish("behind", partition=7)
+    async with cluster.runner() as app:
+        async with asyncio.timeout(20):
+            while (answer := await ready(app))[0] != 503 or "halted" not in answer[1]:
+                await asyncio.sleep(0.05)
+        rejected = await cluster.records(REJECTED.name, set(poison[: FAILURES - 1]))
+    behind = len(poison) + 1 - (FAILURES - 1)
+    assert len({record.key for record in rejected}) == FAILURES - 1
+    assert await cluster.lag() == behind
+    assert cluster.simulator.calls()["total"] == 0
+    assert good.run_id not in {UUID(bytes=record.key or b"") for record in rejected}
+
+
+async def ready(app: FastAPI) -> tuple[int, str]:
+    """Ask the runner's readiness."""
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://runner") as client:
+        answer = await client.get("/health/ready")
+        return answer.status_code, answer.text

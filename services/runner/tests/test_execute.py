@@ -17,8 +17,9 @@ from common.identity import Grant
 from common.ids import new_id, now_ms
 from common.providers import Providers, ProviderSettings
 from embedded.simulator import Running, running
-from runner.dispatch import GivenBack
+from runner.dispatch import GivenBack, pause
 from runner.execute import Executor
+from runner.limits import Limits
 from runner.providers import Answer, Provider, provider_for
 
 WORKSPACE = uuid4()
@@ -39,6 +40,16 @@ class Leaser:
 
     def drop(self, lease: Lease) -> None:
         self.dropped += 1
+
+
+class Slot:
+    """A slot of nobody else's: waiting is all there is to wait for."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
+    async def again(self, seconds: float) -> None:
+        await pause(seconds, self.released)
 
 
 def five_cents(run: RunRequested, answer: Answer) -> Cost:
@@ -74,12 +85,12 @@ def run(**changes: Any) -> Admitted:
 
 
 def executor(providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10) -> Executor:
-    return Executor(providers, leases or Leaser(), five_cents, call_seconds=call_seconds)
+    return Executor(providers, leases or Leaser(), Limits(call_seconds), five_cents, call_seconds=call_seconds)
 
 
 async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
     admitted = run()
-    completed = await executor(providers).execute(admitted, asyncio.Event())
+    completed = await executor(providers).execute(admitted, Slot())
     assert completed.status == "succeeded"
     assert completed.output
     assert completed.output in (completed.response or "")
@@ -94,16 +105,14 @@ async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, P
 
 async def test_anthropic_messages(providers: dict[str, Provider]) -> None:
     body = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Name a river."}]}
-    completed = await executor(providers).execute(
-        run(provider="anthropic", operation="messages", body=body), asyncio.Event()
-    )
+    completed = await executor(providers).execute(run(provider="anthropic", operation="messages", body=body), Slot())
     assert completed.status == "succeeded"
     assert completed.usage.input > 0
 
 
 async def test_a_transient_failure_is_tried_again(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(script=[{"kind": "server_error", "retry_after": 0.01}])
-    completed = await executor(providers).execute(run(), asyncio.Event())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.status == "succeeded"
     assert [a.error for a in completed.attempts] == ["provider_unavailable", None]
 
@@ -118,7 +127,7 @@ async def test_a_final_failure_is_called_once(
     simulator: Running, providers: dict[str, Provider], kind: str, code: str
 ) -> None:
     simulator.control(rules=[{"kind": kind}])
-    completed = await executor(providers).execute(run(), asyncio.Event())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.status == "failed"
     assert completed.error is not None
     assert completed.error.code == code
@@ -127,7 +136,7 @@ async def test_a_final_failure_is_called_once(
 
 async def test_a_refused_key_drops_its_lease(simulator: Running, providers: dict[str, Provider]) -> None:
     leases = Leaser(secret="refused")
-    await executor(providers, leases).execute(run(), asyncio.Event())
+    await executor(providers, leases).execute(run(), Slot())
     assert leases.dropped == 1
 
 
@@ -136,7 +145,7 @@ async def test_rate_limited_until_the_deadline_says_when_to_come_back(
 ) -> None:
     simulator.control(rules=[{"kind": "rate_limited", "retry_after": 60}])
     before = now_ms()
-    completed = await executor(providers).execute(run(), asyncio.Event())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "rate_limited"
     assert completed.error.retry_at is not None
@@ -145,7 +154,7 @@ async def test_rate_limited_until_the_deadline_says_when_to_come_back(
 
 
 async def test_no_attempt_starts_after_the_deadline(simulator: Running, providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(deadline=now_ms() - 1), asyncio.Event())
+    completed = await executor(providers).execute(run(deadline=now_ms() - 1), Slot())
     assert completed.status == "expired"
     assert completed.attempts == []
     assert simulator.calls()["total"] == 0
@@ -153,7 +162,7 @@ async def test_no_attempt_starts_after_the_deadline(simulator: Running, provider
 
 async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"), asyncio.Event())
+    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"), Slot())
     assert completed.error is not None
     assert completed.error.code == "provider_timeout"
     assert [a.outcome for a in completed.attempts] == ["unknown"]
@@ -161,13 +170,13 @@ async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, provider
 
 
 async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run(), asyncio.Event())
+    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run(), Slot())
     assert completed.error is not None
     assert (completed.error.code, completed.error.message) == ("no_api_key", "connect openai first")
 
 
 async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers, Leaser(GrantRefused("revoked"))).execute(run(), asyncio.Event())
+    completed = await executor(providers, Leaser(GrantRefused("revoked"))).execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
@@ -175,24 +184,24 @@ async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> N
 async def test_an_expired_grant_never_reaches_the_vault(providers: dict[str, Provider]) -> None:
     admitted, leases = run(), Leaser()
     expired = Admitted(admitted.request, admitted.grant.model_copy(update={"expires_at": 1}), "token")
-    completed = await executor(providers, leases).execute(expired, asyncio.Event())
+    completed = await executor(providers, leases).execute(expired, Slot())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
 
 async def test_a_vault_that_is_away_is_waited_for(providers: dict[str, Provider]) -> None:
     leases = Leaser(Unavailable("away"), Unavailable("away"))
-    assert (await executor(providers, leases).execute(run(), asyncio.Event())).status == "succeeded"
+    assert (await executor(providers, leases).execute(run(), Slot())).status == "succeeded"
     assert leases.refusals == []
 
 
 async def test_a_released_run_makes_no_further_attempt(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "rate_limited", "retry_after": 20}])
-    released = asyncio.Event()
-    task = asyncio.create_task(executor(providers).execute(run(), released))
+    slot = Slot()
+    task = asyncio.create_task(executor(providers).execute(run(), slot))
     while simulator.calls()["total"] == 0:
         await asyncio.sleep(0.01)
-    released.set()
+    slot.released.set()
     with pytest.raises(GivenBack):
         await task
     assert simulator.calls()["total"] == 1
@@ -200,13 +209,13 @@ async def test_a_released_run_makes_no_further_attempt(simulator: Running, provi
 
 async def test_a_released_run_still_finishes_its_call(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(latency_ms=100)
-    released = asyncio.Event()
-    released.set()
-    assert (await executor(providers).execute(run(), released)).status == "succeeded"
+    slot = Slot()
+    slot.released.set()
+    assert (await executor(providers).execute(run(), slot)).status == "succeeded"
 
 
 async def test_an_unknown_provider_ends_the_run(providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(provider="nowhere"), asyncio.Event())
+    completed = await executor(providers).execute(run(provider="nowhere"), Slot())
     assert completed.error is not None
     assert "'nowhere' is not configured" in completed.error.message
 
@@ -215,7 +224,7 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
     def broken(run: RunRequested, answer: Answer) -> Cost:
         raise ZeroDivisionError
 
-    completed = await Executor(providers, Leaser(), broken, call_seconds=10).execute(run(), asyncio.Event())
+    completed = await Executor(providers, Leaser(), Limits(10), broken, call_seconds=10).execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
     assert completed.output
@@ -223,14 +232,14 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
 
 
 async def test_a_check_lists_models_and_costs_nothing(simulator: Running, providers: dict[str, Provider]) -> None:
-    completed = await executor(providers).execute(run(operation="check", body={}), asyncio.Event())
+    completed = await executor(providers).execute(run(operation="check", body={}), Slot())
     assert (completed.status, completed.finish_reason, completed.cost.total) == ("succeeded", None, Decimal(0))
     assert simulator.calls()["total"] == 0
 
 
 async def test_cancellation_is_not_an_end(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    task = asyncio.create_task(executor(providers).execute(run(), asyncio.Event()))
+    task = asyncio.create_task(executor(providers).execute(run(), Slot()))
     while simulator.calls()["total"] == 0:
         await asyncio.sleep(0.01)
     task.cancel()

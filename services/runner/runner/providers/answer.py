@@ -14,7 +14,7 @@ class Answer:
     """What one call brought back.
 
     `response` is the provider's body, verbatim. `usage` is None where the provider reported none: such a run is
-    unpriced, not free.
+    unpriced, not free. `wait_seconds`: how long the provider's own limits forbid another call like this one.
     """
 
     response: str
@@ -24,6 +24,7 @@ class Answer:
     service_tier: str | None
     usage: Usage | None
     price_context: PriceContext = field(default_factory=PriceContext)
+    wait_seconds: float = 0
 
 
 class CallFailed(Exception):

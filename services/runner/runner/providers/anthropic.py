@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
+from runner.providers.allowance import wait_seconds
 from runner.providers.answer import Answer
 from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
@@ -80,6 +81,7 @@ def _answer(response: httpx2.Response, callee: Callee) -> Answer:
         service_tier=_tier(body),
         usage=usage,
         price_context=context,
+        wait_seconds=wait_seconds(response.headers, usage.input + usage.output if usage else 0),
     )
 
 

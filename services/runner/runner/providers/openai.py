@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
+from runner.providers.allowance import wait_seconds
 from runner.providers.answer import Answer
 from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
@@ -78,4 +79,5 @@ def _answer(response: httpx2.Response, callee: Callee) -> Answer:
         service_tier=text(body, "service_tier"),
         usage=usage,
         price_context=context,
+        wait_seconds=wait_seconds(response.headers, usage.input + usage.output if usage else 0),
     )
