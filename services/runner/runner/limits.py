@@ -70,8 +70,7 @@ class Limits:
         if self.too_long(flow):
             return 0.0
         state, now = self._state(flow), self._clock()
-        held = max(0.0, state.held_until - now, self._providers[flow.provider].wait(now))
-        return held or (math.inf if state.window.full else 0.0)
+        return max(state.held_until - now, self._providers[flow.provider].wait(now), state.window.wait(now))
 
     def too_long(self, flow: Flow) -> float | None:
         """Return the seconds until the flow may call, where that is too long to wait for; otherwise None."""
@@ -80,8 +79,9 @@ class Limits:
 
     def enter(self, flow: Flow) -> None:
         """Note that a run of the flow is being carried out."""
-        self._state(flow).window.in_flight += 1
-        self._providers[flow.provider].enter(self._clock())
+        now = self._clock()
+        self._state(flow).window.enter(now)
+        self._providers[flow.provider].enter(now)
 
     def leave(self, flow: Flow) -> None:
         """Note that it is not any more."""
@@ -91,7 +91,7 @@ class Limits:
         """Learn from a call that began then. `wait`: how long the provider's own limits forbid another."""
         now, state = self._clock(), self._state(flow)
         if failure is None:
-            state.window.succeeded()
+            state.window.succeeded(now - began)
         elif failure.code == "rate_limited":
             state.window.limited(began, now)
             wait = failure.retry_after or 0

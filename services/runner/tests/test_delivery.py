@@ -438,3 +438,34 @@ async def ready(app: FastAPI) -> tuple[int, str]:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://runner") as client:
         answer = await client.get("/health/ready")
         return answer.status_code, answer.text
+
+
+@pytest.mark.parametrize("reported", [False, True], ids=["told by 429", "told by headers"])
+async def test_a_limited_flow_ends_every_run(cluster: Cluster, reported: bool) -> None:
+    cluster.simulator.control(latency_ms=50, limit={"per_second": 40, "burst": 4, "reported": reported})
+    runs = [await cluster.publish(f"limited {n}", deadline=now_ms() + 300_000) for n in range(200)]
+    async with cluster.runner():
+        completed = await cluster.completed(*runs)
+    attempts = [attempt for c in completed.values() for attempt in c.attempts]
+    refused = sum(attempt.status_code == 429 for attempt in attempts)
+    print(f"200 runs, {refused} calls refused")
+    assert {c.status for c in completed.values()} == {"succeeded"}
+    assert len(attempts) == cluster.simulator.calls()["total"]
+    assert refused < 200  # without a window each run is refused ten times
+
+
+async def test_no_run_of_a_flow_is_called_before_its_retry_after(cluster: Cluster) -> None:
+    cluster.simulator.control(rules=[{"prompt": "first", "kind": "rate_limited", "retry_after": 2, "times": 1}])
+    first = await cluster.publish("first")
+    async with cluster.runner():
+        async with asyncio.timeout(20):
+            while not (calls := cluster.simulator.calls())["total"] or calls["in_flight"]:
+                await asyncio.sleep(0.01)
+        same = [await cluster.publish(f"same flow {n}") for n in range(20)]
+        other = await cluster.publish("other flow", workspace_id=uuid4())
+        completed = await cluster.completed(first, other, *same)
+    refused, again = completed[first.run_id].attempts
+    held_until = refused.started_at + refused.latency_ms + 2000
+    assert again.started_at >= held_until - 5  # the two clocks' rounding
+    assert all(completed[run.run_id].attempts[0].started_at >= held_until - 5 for run in same)
+    assert completed[other.run_id].attempts[0].started_at < held_until

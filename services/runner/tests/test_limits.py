@@ -45,63 +45,103 @@ def call(limits: Limits, clock: Clock, flow: Flow = FLOW, failed: CallFailed | N
     limits.leave(flow)
 
 
-def fill(window: Window) -> None:
-    while not window.full:
-        window.in_flight += 1
+class Flight:
+    """Round trips of a window in simulated time: calls take a second, start as they may, and end in order."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.now = 0.0
+
+    def fly(self, through: int) -> int:
+        """Start what the window admits in a second; `through` of it succeed, the rest is refused. Return how many."""
+        began = self._start()
+        for number, start in enumerate(began):
+            self.now = max(self.now, start + 1)
+            if number < through:
+                self.window.succeeded(took=1)
+            else:
+                self.window.limited(start, self.now)
+            self.window.in_flight -= 1
+        return len(began)
+
+    def _start(self) -> list[float]:
+        began, end = [], self.now + 1
+        while self.now < end and (wait := self.window.wait(self.now)) < math.inf:
+            self.now += wait
+            self.window.enter(self.now)
+            began.append(self.now)
+        return began
 
 
-def round_trip(window: Window) -> int:
-    """Let as many calls succeed as the window admits; return how many."""
-    fill(window)
-    calls = window.in_flight
-    for _ in range(calls):
-        window.succeeded()
-    window.in_flight = 0
-    return calls
+ALL = 10**6
 
 
 def test_a_window_doubles_until_something_objects() -> None:
-    window = Window()
-    assert [round_trip(window) for _ in range(3)] == [START, 2 * START, 4 * START]
+    flight = Flight(Window())
+    assert flight.fly(ALL) == START
+    assert flight.fly(ALL) > 1.3 * START
+    assert flight.fly(ALL) > 1.6 * START
 
 
 def test_a_window_that_is_not_used_does_not_grow() -> None:
     window = Window()
     window.in_flight = 1
     for _ in range(1000):
-        window.succeeded()
-    assert not window.full
-    fill(window)
-    assert window.in_flight == START
+        window.succeeded(took=1)
+    window.in_flight = 0
+    assert Flight(window).fly(ALL) == START
 
 
 def test_a_window_is_halved_once_in_a_round_trip() -> None:
     window = Window()
-    fill(window)
-    for _ in range(50):
-        window.limited(began=10, now=11)
-    window.in_flight = 0
-    fill(window)
-    assert window.in_flight == START / 2
-
-
-def test_a_window_goes_back_near_to_where_it_was_rests_there_and_then_tries_more() -> None:
-    window = Window()
-    fill(window)
+    for _ in range(int(START)):
+        window.enter(10)
     window.limited(began=10, now=11)
     window.in_flight = 0
-    sizes = [round_trip(window) for _ in range(40)]
-    assert sizes[0] == START / 2
-    assert sizes[1:10] == [121] * 9  # 0.95 of 128
-    assert sizes[-1] > 128
+    assert window.wait(11) == 0
+    window.in_flight = int(START / 2) - 1
+    assert window.wait(20) == 0
+    window.in_flight += 1
+    assert window.wait(20) == math.inf
+    window.limited(began=10, now=11)  # one of the same flight: it says how many are not too many, and halves nothing
+    assert window.wait(20) == math.inf
+    window.in_flight -= 1
+    assert window.wait(20) == 0
+
+
+def test_a_window_finds_what_goes_through_and_stays_there() -> None:
+    flight = Flight(Window())
+    sizes = [flight.fly(through=40) for _ in range(60)]
+    settled = sizes[20:]
+    assert sum(min(size, 40) for size in settled) >= 0.9 * 40 * len(settled)
+    assert sum(max(0, size - 40) for size in settled) <= 0.1 * 40 * len(settled)
+
+
+def test_a_window_whose_limit_was_raised_finds_the_new_one() -> None:
+    flight = Flight(Window())
+    for _ in range(30):
+        flight.fly(through=5)
+    sizes = [flight.fly(through=200) for _ in range(60)]
+    assert max(sizes) >= 200
+
+
+def test_calls_of_a_limited_window_are_spread_over_the_round_trip() -> None:
+    window = Window()
+    flight = Flight(window)
+    flight.fly(through=40)
+    flight.fly(through=40)
+    starts = [flight.now + window.wait(flight.now)]
+    for _ in range(10):
+        window.enter(starts[-1])
+        starts.append(starts[-1] + window.wait(starts[-1]))
+    assert starts[-1] - starts[0] > 0.1
 
 
 def test_a_window_admits_one_call_at_least() -> None:
     window = Window()
     for at in range(100):
         window.limited(began=at, now=at + 0.5)
-    assert not window.full
-    assert round_trip(window) == 1
+    assert window.wait(200) == 0
 
 
 def test_after_retry_after_the_flow_is_held_and_others_are_not(limits: Limits, clock: Clock) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from hashlib import blake2b
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -72,10 +72,22 @@ class Rule(Step):
 
 
 class Limit(_Told):
-    """A token bucket: so many calls a second, then 429 with the time until the next token."""
+    """A token bucket: so many calls a second, then 429 with the time until the next token.
+
+    `reported`: every answer says in its headers what is left, as the real providers' answers do.
+    """
 
     per_second: float = Field(gt=0)
     burst: float = Field(1, ge=1)
+    reported: bool = False
+
+
+class Allowance(NamedTuple):
+    """What a limit's headers say: calls when full, calls left, seconds until it is full."""
+
+    limit: int
+    remaining: int
+    reset: float
 
 
 class Behaviour(_Told):
@@ -132,6 +144,13 @@ class Steering:
     def fate(self, call: Call) -> Step:
         """Return what happens to the call."""
         return _refused(call) or self._told(call) or self._limited(call) or self._failed(call)
+
+    def allowance(self) -> Allowance | None:
+        """Return what the limit has left, if it is to be reported."""
+        limit = self.behaviour.limit
+        if limit is None or not limit.reported:
+            return None
+        return Allowance(int(limit.burst), int(self._tokens), (limit.burst - self._tokens) / limit.per_second)
 
     def latency_seconds(self, call: Call, step: Step) -> float:
         """Return how long the call takes: the step's own time, or the behaviour's with its jitter."""

@@ -57,6 +57,8 @@ class Simulator:
         step = self.steering.fate(call)
         anthropic = path == "messages" or "anthropic-version" in request.headers
         reply = None if step.kind in {"hang", "reset"} else self._reply(call, step, anthropic)
+        if reply is not None and (allowance := self.steering.allowance()) is not None:
+            reply.headers.update(wires.allowance_headers(allowance, anthropic))
         self.ledger.received(call, reply.status if reply else 0)
         self.ledger.last_body = content or self.ledger.last_body
         await self._take_time(self.steering.latency_seconds(call, step) if step.kind != "hang" else FOREVER_SECONDS)

@@ -3,9 +3,10 @@
 import math
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from embedded.simulator.behaviour import Step
+from embedded.simulator.behaviour import Allowance, Step
 from embedded.simulator.prompt import Call
 from embedded.simulator.writing import Written
 
@@ -132,6 +133,17 @@ def _retry_after(step: Step) -> dict[str, str]:
     if wait is None:
         return {}
     return {"retry-after": str(math.ceil(wait)), "retry-after-ms": str(round(wait * 1000))}
+
+
+def allowance_headers(allowance: Allowance, anthropic: bool) -> dict[str, str]:
+    """Return what is left of a limit, as the provider's headers say it."""
+    limit, remaining = str(allowance.limit), str(allowance.remaining)
+    if anthropic:
+        reset = datetime.now(UTC) + timedelta(seconds=allowance.reset)
+        said = {"limit": limit, "remaining": remaining, "reset": reset.isoformat()}
+        return {f"anthropic-ratelimit-requests-{part}": value for part, value in said.items()}
+    said = {"limit": limit, "remaining": remaining, "reset": f"{allowance.reset * 1000:.0f}ms"}
+    return {f"x-ratelimit-{part}-requests": value for part, value in said.items()}
 
 
 def chat_completion(call: Call, written: Written) -> Reply:
