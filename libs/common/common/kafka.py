@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -87,31 +88,31 @@ def _check(counts: dict[str, int]) -> None:
 
 
 class Publisher:
-    """An idempotent producer whose every send is bounded. Start it, and close it, in the app's lifespan."""
+    """An idempotent producer whose every send is bounded. Start it, and close it, in the app's lifespan.
+
+    A batch that fails takes its sequence numbers with it: aiokafka never gives them back, and the broker refuses all
+    that follows in the partition as out of order. So a producer of which one batch has failed is replaced.
+    """
 
     def __init__(self, bootstrap: str, *, linger_ms: int = 0) -> None:
         self._bootstrap = bootstrap
         self._linger_ms = linger_ms
-        self._producer: AIOKafkaProducer | None = None
+        self._current: asyncio.Future[AIOKafkaProducer] | None = None
+        self._retired: dict[AIOKafkaProducer, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Connect."""
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            acks="all",
-            enable_idempotence=True,
-            compression_type="lz4",
-            max_request_size=MAX_MESSAGE_BYTES,
-            linger_ms=self._linger_ms,
-        )
-        await self._producer.start()
+        """Connect, or raise `KafkaError`."""
+        producer = await self._connected()
+        self._current = asyncio.get_running_loop().create_future()
+        self._current.set_result(producer)
 
     async def close(self) -> None:
         """Flush and disconnect; what a broker that is away does not take in time is given up."""
-        if self._producer is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._producer.stop()
+        if self._current is None:
+            return
+        if not self._current.cancel():  # it had been connected
+            self._retire(self._current.result())
+        await asyncio.wait([self._current, *self._retired.values()], timeout=CLOSE_SECONDS)
 
     async def send(
         self,
@@ -126,19 +127,21 @@ class Publisher:
         """Return once the broker has acknowledged.
 
         Raises `Unavailable` if the record was surely not appended, `OutcomeUnknown` if that cannot be said within
-        `timeout` seconds (None waits for ever: for a record that must get there).
+        `timeout` seconds (None waits for ever: for a record that must get there) or after its batch has failed.
         """
-        assert self._producer is not None, "start() first"
+        assert self._current is not None, "start() first"
+        acknowledged: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(timeout):
-                acknowledged = await self._producer.send(
-                    topic, value, key=key, partition=partition, headers=list(headers)
-                )
+                producer = await asyncio.shield(self._current)
+                acknowledged = await producer.send(topic, value, key=key, partition=partition, headers=list(headers))
+                acknowledged.add_done_callback(partial(self._replace_if_failed, producer))
                 await asyncio.shield(acknowledged)
-        except TimeoutError as error:
-            raise OutcomeUnknown("the message broker does not answer", retry_after=5) from error
-        except KafkaError as error:
-            raise Unavailable(f"the message broker refused: {type(error).__name__}", retry_after=5) from error
+        except (TimeoutError, KafkaError) as error:
+            # Until it is in a batch, nothing of it leaves this process; from then on even a refusal proves little,
+            # since an earlier attempt may have been appended.
+            kind = Unavailable if acknowledged is None else OutcomeUnknown
+            raise kind(f"the message broker {_fault(error)}", retry_after=5) from error
 
     async def deliver(
         self,
@@ -156,6 +159,47 @@ class Publisher:
             except Unavailable as error:
                 log.warning("a record for %s was refused; trying again: %s", topic, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            max_request_size=MAX_MESSAGE_BYTES,
+            linger_ms=self._linger_ms,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def _reconnected(self) -> AIOKafkaProducer:
+        while True:
+            try:
+                return await self._connected()
+            except KafkaError as error:
+                log.warning("no new producer yet; trying again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _replace_if_failed(self, producer: AIOKafkaProducer, acknowledged: asyncio.Future[Any]) -> None:
+        """Make one new producer, however many records failed with the old one, and whether or not anybody waits."""
+        error = acknowledged.exception()
+        if error is not None and producer not in self._retired:
+            log.error("a batch failed; its producer is replaced: %r", error)
+            self._current = asyncio.create_task(self._reconnected())
+            self._retire(producer)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        """Let it finish what other partitions still have with it."""
+        stopping = self._retired[producer] = asyncio.create_task(producer.stop())
+        stopping.add_done_callback(lambda _: self._retired.pop(producer))
+
+
+def _fault(error: TimeoutError | KafkaError) -> str:
+    return "does not answer" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
 
 
 class ConsumerSilent(Exception):
