@@ -112,7 +112,8 @@ class Publisher:
             return
         if not self._current.cancel():  # it had been connected
             self._retire(self._current.result())
-        await asyncio.wait([self._current, *self._retired.values()], timeout=CLOSE_SECONDS)
+        leaving: list[asyncio.Future[Any]] = [self._current, *self._retired.values()]
+        await asyncio.wait(leaving, timeout=CLOSE_SECONDS)
 
     async def send(
         self,

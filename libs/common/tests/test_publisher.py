@@ -61,7 +61,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[AIOKafkaProducer]:
 
     async def noted(producer: AIOKafkaProducer) -> None:
         producers.append(producer)
-        await start(producer)
+        await start(producer)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(AIOKafkaProducer, "start", noted)
     return producers
@@ -92,7 +92,7 @@ async def appended(bootstrap: str, topic: str) -> list[bytes]:
         values: list[bytes] = []
         while await consumer.position(partition) < end:
             for records in (await consumer.getmany(timeout_ms=200)).values():
-                values += [record.value for record in records]
+                values += [record.value or b"" for record in records]
     return values
 
 
@@ -136,14 +136,15 @@ async def test_a_record_that_must_get_there_outlives_its_producer(
 @contextmanager
 def fatal(producer: AIOKafkaProducer) -> Iterator[None]:
     """Let the producer's next produce request raise what aiokafka does not expect: its sender task dies."""
-    send = producer.client.send
+    client: Any = producer.client
+    send = client.send
 
     async def broken(node: int, request: Any, **more: Any) -> Any:
         if isinstance(request, ProduceRequest):
             raise KeyError("no such connection")
         return await send(node, request, **more)
 
-    producer.client.send = broken
+    client.send = broken
     yield
     assert producer._sender.sender_task.done()
 
