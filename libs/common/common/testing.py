@@ -55,7 +55,8 @@ class ThreeBrokers:
         self._wait()
 
     def restart(self, index: int) -> None:
-        """Start a broker that was killed again, on the data that it has kept."""
+        """End a broker and start it again, on the data that it has kept."""
+        _end(self.processes[index])
         self.processes[index] = self._start(index)
         self._wait()
 
