@@ -233,6 +233,14 @@ def test_a_killed_broker_loses_nothing_that_was_accepted(
     assert overview["repeatedExecutions"] == 0
     assert calls["repeated"] == {}
     assert max(waits) <= BACK_SECONDS
+    assert_a_deactivated_key_is_used_no_more(caller)
+
+
+def assert_a_deactivated_key_is_used_no_more(caller: Client) -> None:
+    """The runner hears of it through the broker; its lease alone would last a minute."""
+    (key,) = caller.call("GET", "/api/integrations/keys").data
+    assert caller.call("DELETE", f"/api/integrations/keys/{key['id']}").status == 200
+    until(lambda: caller.run("openai", "gpt-4o-mini", "Hello").status == 409, "the lease is dropped", 10)
 
 
 def more(count: Callable[[], int], than: int) -> Callable[[], bool]:
