@@ -23,6 +23,9 @@ Record = ConsumerRecord[bytes, bytes]
 FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes": 4 * MAX_MESSAGE_BYTES}
 """aiokafka's defaults (1 MiB a partition) would stall on one large run."""
 
+ANSWER_SECONDS = 10.0
+"""A broker that has not answered for so long is taken for lost: its machine may be gone without a word."""
+
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 PROBE_SECONDS = 3.0
@@ -169,6 +172,7 @@ class Publisher:
             compression_type="lz4",
             max_request_size=MAX_MESSAGE_BYTES,
             linger_ms=self._linger_ms,
+            request_timeout_ms=round(ANSWER_SECONDS * 1000),
         )
         try:
             await producer.start()
@@ -201,6 +205,16 @@ class Publisher:
 
 def _fault(error: TimeoutError | KafkaError) -> str:
     return "does not answer" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
+
+
+def member_timeouts(session_seconds: float) -> dict[str, int]:
+    """Return the timeouts of a group's member. Its broker may take a session to answer it: the others must rejoin."""
+    session_ms = round(session_seconds * 1000)
+    return {
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": session_ms // 3,
+        "request_timeout_ms": session_ms + round(ANSWER_SECONDS * 1000 / 2),
+    }
 
 
 class ConsumerSilent(Exception):
@@ -260,7 +274,12 @@ async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) 
 @asynccontextmanager
 async def partition_reader(bootstrap: str, partitions: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer of these partitions, in no group and without commits; where it begins is the caller's to say."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **FETCH_LIMITS)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        request_timeout_ms=round(ANSWER_SECONDS * 1000),
+        **FETCH_LIMITS,
+    )
     try:
         await consumer.start()
         consumer.assign(partitions)

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
-from common.kafka import Record, SilenceWatch, stop_consumer
+from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.lane import Lane
 
 log = logging.getLogger(__name__)
@@ -197,8 +197,7 @@ def _kafka_consumer(bootstrap: str, group: str, session_seconds: float) -> AIOKa
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        session_timeout_ms=round(session_seconds * 1000),
-        heartbeat_interval_ms=round(session_seconds * 1000 / 3),
+        **member_timeouts(session_seconds),
         # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
         max_partition_fetch_bytes=256 * 1024,
         fetch_max_bytes=MAX_MESSAGE_BYTES,
