@@ -185,8 +185,8 @@ class Publisher:
         while True:
             try:
                 return await self._connected()
-            except KafkaError as error:
-                log.warning("no new producer yet; trying again: %s", error)
+            except Exception:  # whatever it was, sends must go on
+                log.warning("no new producer yet; trying again", exc_info=True)
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _replace_if_failed(self, producer: AIOKafkaProducer, acknowledged: asyncio.Future[Any]) -> None:
