@@ -222,10 +222,15 @@ class ConsumerSilent(Exception):
 
 
 class SilenceWatch:
-    """Notices a consumer that has gone silent, so that its owner replaces it."""
+    """Notices a consumer that has gone silent, so that its owner replaces it.
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    A member of a group gives its partitions up by that, and waits a session for them: a broker that does not answer
+    is then no reason by itself, since the member finds the next one as soon as a new one would.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, *, member: bool = False) -> None:
         self._consumer = consumer
+        self._member = member
         self._probe_at = time.monotonic() + PROBE_SECONDS
         self._silent = 0
 
@@ -234,13 +239,13 @@ class SilenceWatch:
         if delivered:
             self._silent = 0
         elif time.monotonic() >= self._probe_at:
-            self._probe_at = time.monotonic() + PROBE_SECONDS
             self._silent = self._silent + 1 if await self._behind() else 0
+            self._probe_at = time.monotonic() + PROBE_SECONDS
             if self._silent == SILENT_PROBES:
                 raise ConsumerSilent(f"nothing was delivered for {SILENT_PROBES} probes, though records wait")
 
     async def _behind(self) -> bool:
-        """Whether a partition that is read has more; raise `TimeoutError` where the broker does not say."""
+        """Whether a partition that is read has more, as far as a member knows; others raise `TimeoutError`."""
         reading = self._consumer.assignment() - self._consumer.paused()
         if not reading:
             return False
@@ -250,6 +255,10 @@ class SilenceWatch:
                 return any([end > await self._consumer.position(partition) for partition, end in ends.items()])
         except IllegalStateError:  # a rebalance took a partition away meanwhile
             return False
+        except TimeoutError:
+            if not self._member:
+                raise
+            return True
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

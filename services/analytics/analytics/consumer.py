@@ -80,7 +80,7 @@ class Consumer:
         try:
             await consumer.start()
             self._consumer = consumer
-            watch = SilenceWatch(consumer)
+            watch = SilenceWatch(consumer, member=True)
             while True:
                 await watch.note(delivered=await self._turn(consumer))
         finally:

@@ -177,7 +177,7 @@ class RunConsumer(ConsumerRebalanceListener):
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group, self._session_seconds)
         consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
         await consumer.start()
-        watch = SilenceWatch(consumer)
+        watch = SilenceWatch(consumer, member=True)
         while True:
             before = self._assignment
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
