@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,8 +17,16 @@ from common.errors import TallyrunError, Unavailable
 
 log = logging.getLogger(__name__)
 
-Headers = Sequence[tuple[str, bytes]]
 Record = ConsumerRecord[bytes, bytes]
+
+
+class Extras(TypedDict, total=False):
+    """What a record may have beside its value. Without a partition its key decides, without a key chance."""
+
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None
+
 
 FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes": 4 * MAX_MESSAGE_BYTES}
 """aiokafka's defaults (1 MiB a partition) would stall on one large run."""
@@ -119,14 +127,7 @@ class Publisher:
         await asyncio.wait(leaving, timeout=CLOSE_SECONDS)
 
     async def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-        timeout: float | None = None,
+        self, topic: str, value: bytes | None, *, timeout: float | None = None, **extras: Unpack[Extras]
     ) -> None:
         """Return once the broker has acknowledged.
 
@@ -138,7 +139,7 @@ class Publisher:
         try:
             async with asyncio.timeout(timeout):
                 producer = await asyncio.shield(self._current)
-                acknowledged = await producer.send(topic, value, key=key, partition=partition, headers=list(headers))
+                acknowledged = await producer.send(topic, value, **extras)
                 acknowledged.add_done_callback(partial(self._replace_if_failed, producer))
                 await asyncio.shield(acknowledged)
         except (TimeoutError, KafkaError) as error:
@@ -147,19 +148,11 @@ class Publisher:
             kind = Unavailable if acknowledged is None else OutcomeUnknown
             raise kind(f"the message broker {_fault(error)}", retry_after=5) from error
 
-    async def deliver(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> None:
+    async def deliver(self, topic: str, value: bytes | None, **extras: Unpack[Extras]) -> None:
         """Try until the broker has acknowledged: for what is known nowhere else."""
         while True:
             try:
-                return await self.send(topic, value, key=key, headers=headers, partition=partition)
+                return await self.send(topic, value, **extras)
             except Unavailable as error:
                 log.warning("a record for %s was refused; trying again: %s", topic, error.message)
                 await asyncio.sleep(RETRY_SECONDS)
