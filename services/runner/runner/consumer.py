@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
-from common.kafka import Record, SilenceWatch, stop_consumer
+from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
 
@@ -183,7 +183,7 @@ class RunConsumer(ConsumerRebalanceListener):
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group, self._session_seconds)
         consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
         await consumer.start()
-        watch = SilenceWatch(consumer)
+        watch = SilenceWatch(consumer, member=True)
         while True:
             before = self._assignment
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
@@ -204,8 +204,7 @@ def _kafka_consumer(bootstrap: str, group: str, session_seconds: float) -> AIOKa
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        session_timeout_ms=round(session_seconds * 1000),
-        heartbeat_interval_ms=round(session_seconds * 1000 / 3),
+        **member_timeouts(session_seconds),
         # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
         max_partition_fetch_bytes=256 * 1024,
         fetch_max_bytes=MAX_MESSAGE_BYTES,

@@ -52,8 +52,8 @@ class Vault:
 class Cluster:
     """What a test of the runner needs: a broker, a vault, a provider, and the means to publish and to look."""
 
-    def __init__(self, broker: Broker, identity_dir: Path, simulator: Running, vault: Vault, vault_url: str) -> None:
-        self.bootstrap = broker.bootstrap
+    def __init__(self, bootstrap: str, identity_dir: Path, simulator: Running, vault: Vault, vault_url: str) -> None:
+        self.bootstrap = bootstrap
         self.identity_dir = identity_dir
         self.simulator = simulator
         self.vault = vault
@@ -167,6 +167,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture
 async def cluster(broker: Broker, identity_dir: Path, verifier: Verifier) -> AsyncIterator[Cluster]:
+    async with cluster_on(broker.bootstrap, identity_dir, verifier) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def cluster_on(bootstrap: str, identity_dir: Path, verifier: Verifier) -> AsyncIterator[Cluster]:
+    """Serve a vault and a provider beside a broker of the test's own."""
     vault = Vault(verifier)
     app = web.Application()
     app.router.add_post("/leases", vault.lease)
@@ -175,7 +182,7 @@ async def cluster(broker: Broker, identity_dir: Path, verifier: Verifier) -> Asy
     port = free_port()
     await web.TCPSite(served, "127.0.0.1", port).start()
     async with running() as simulator:
-        cluster = Cluster(broker, identity_dir, simulator, vault, f"http://127.0.0.1:{port}")
+        cluster = Cluster(bootstrap, identity_dir, simulator, vault, f"http://127.0.0.1:{port}")
         await cluster.publisher.start()
         yield cluster
         await cluster.publisher.close()
