@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
 
-from common.contracts.topics import CO_PARTITIONED, MAX_MESSAGE_BYTES, TOPICS
+from common.contracts.topics import GENERATIONS, MAX_MESSAGE_BYTES, TOPICS, Generation
 from common.errors import TallyrunError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -86,16 +86,22 @@ async def _described(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
 
 
 def _check(counts: dict[str, int]) -> None:
-    """Raise unless the co-partitioned topics have equal counts, and every other topic its declared one."""
-    found = {t.name: counts[t.name] for t in CO_PARTITIONED}
+    """Raise unless the topics of each generation have equal counts, and every other topic its declared one."""
+    for generation in GENERATIONS:
+        _check_equal(generation, counts)
+    free = {topic.name for generation in GENERATIONS for topic in generation.topics}
+    wrong = {t.name: counts[t.name] for t in TOPICS if t.name not in free and counts[t.name] != t.partitions}
+    if wrong:
+        raise TopicMismatch(f"topics with another partition count than declared: {wrong}. Recreate them.")
+
+
+def _check_equal(generation: Generation, counts: dict[str, int]) -> None:
+    found = {topic.name: counts[topic.name] for topic in generation.topics}
     if len(set(found.values())) != 1:
         raise TopicMismatch(
             f"partition counts differ: {found}. They must be equal, since a completion goes to its request's"
-            " partition number. Counts never change in place: recreate the topics, or declare a new version."
+            " partition number. Counts never change in place: recreate the topics, or declare a new generation."
         )
-    wrong = {t.name: counts[t.name] for t in TOPICS if t not in CO_PARTITIONED and counts[t.name] != t.partitions}
-    if wrong:
-        raise TopicMismatch(f"topics with another partition count than declared: {wrong}. Recreate them.")
 
 
 class Publisher:
