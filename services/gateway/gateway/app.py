@@ -15,11 +15,14 @@ from common.providers import Providers
 from gateway.analytics import Analytics
 from gateway.connect import Connecting
 from gateway.grants import Grants
-from gateway.publish import RequestLog
+from gateway.publish import CompletedLog, RequestLog
+from gateway.rejected_log import KafkaRejectedLog
+from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
 from gateway.settings import GatewaySettings
@@ -109,9 +112,19 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     connecting = Connecting(
         vault=vault, requests=requests, replies=replies, grants=grants, providers=providers, wait_seconds=wait
     )
+    rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
+    replays = Replays(
+        rejected=rejected,
+        requests=requests,
+        completions=CompletedLog(connections.publisher, settings.publish_seconds),
+        grants=grants,
+        store=store,
+        stored=analytics,
+    )
     return [
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
+        RejectedRoutes(tokens, rejected, replays).router,
     ]

@@ -17,6 +17,7 @@ from sqlalchemy.types import BigInteger, DateTime, Text
 from common.errors import Conflict, NotFound, Unavailable
 from common.ids import new_id
 from gateway.claims import Claim
+from gateway.replay import ReplayClaim
 from gateway.tokens import Caller, Role
 
 DEFAULT_WORKSPACE = "default"
@@ -66,6 +67,17 @@ class RunClaim(_Table):
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
     idempotency_key: Mapped[str]
     body_hash: Mapped[bytes]
+    accepted_at: Mapped[int] = mapped_column(BigInteger)
+    published: Mapped[bool] = mapped_column(default=False)
+
+
+class RunReplay(_Table):
+    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`)."""
+
+    __tablename__ = "run_replays"
+
+    subject: Mapped[UUID] = mapped_column(primary_key=True)
+    below: Mapped[int] = mapped_column(BigInteger)
     accepted_at: Mapped[int] = mapped_column(BigInteger)
     published: Mapped[bool] = mapped_column(default=False)
 
@@ -168,6 +180,28 @@ class Store:
         async with self._session() as session:
             await session.execute(update(RunClaim).where(RunClaim.run_id == run_id).values(published=True))
 
+    async def replay_of(self, subject: UUID) -> ReplayClaim | None:
+        """Return the last replay of this subject."""
+        async with self._session() as session:
+            row = await session.get(RunReplay, subject)
+        return None if row is None else _replay(row)
+
+    async def claim_replay(self, claim: ReplayClaim, offset: int) -> ReplayClaim:
+        """Store the claim and return it, or return the earlier one that this offset of the topic belongs to."""
+        statement = insert(RunReplay).values(vars(claim))
+        claimed = statement.on_conflict_do_update(
+            index_elements=[RunReplay.subject], set_=dict(statement.excluded), where=RunReplay.below <= offset
+        )
+        async with self._session() as session:
+            mine = await session.scalar(claimed.returning(RunReplay.below))
+            return claim if mine is not None else _replay(await session.get_one(RunReplay, claim.subject))
+
+    async def mark_replayed(self, claim: ReplayClaim) -> None:
+        """Note that the broker acknowledged the replay."""
+        mine = RunReplay.subject == claim.subject, RunReplay.below == claim.below
+        async with self._session() as session:
+            await session.execute(update(RunReplay).where(*mine).values(published=True))
+
     async def _add(self, row: Row) -> Row:
         async with self._session() as session:
             session.add(row)
@@ -218,3 +252,7 @@ def _claim(row: RunClaim) -> Claim:
         accepted_at=row.accepted_at,
         published=row.published,
     )
+
+
+def _replay(row: RunReplay) -> ReplayClaim:
+    return ReplayClaim(subject=row.subject, below=row.below, accepted_at=row.accepted_at, published=row.published)
