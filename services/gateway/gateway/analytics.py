@@ -23,7 +23,10 @@ class Analytics:
         return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)
 
     async def run(self, workspace_id: UUID, run_id: UUID, accepted_at: int | None) -> bytes:
-        """Return one run's JSON, or raise `NotFound`. A named id carries no time: `accepted_at` (UTC ms) helps."""
+        """Return one run's JSON, or raise `NotFound` once it cannot turn up any more.
+
+        A named id carries no time: `accepted_at` (UTC ms) says when it was last sent to the broker.
+        """
         hint = {} if accepted_at is None else {"accepted_at": str(accepted_at)}
         return await self._client.call("GET", f"/workspaces/{workspace_id}/runs/{run_id}", params=hint)
 

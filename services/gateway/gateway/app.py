@@ -1,8 +1,9 @@
 """Wiring: the only place that knows every part."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
@@ -13,6 +14,7 @@ from common.identity import Signer
 from common.kafka import Publisher, declare_topics
 from common.providers import Providers
 from gateway.analytics import Analytics
+from gateway.claims import prune_for_ever
 from gateway.connect import Connecting
 from gateway.grants import Grants
 from gateway.publish import CompletedLog, RequestLog
@@ -90,9 +92,16 @@ def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
             await connections.store.start(operator)
             await connections.publisher.start()
             await connections.replies.start()
+            opened.push_async_callback(_cancelled, asyncio.create_task(prune_for_ever(connections.store)))
             yield
 
     return lifespan
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
