@@ -76,7 +76,7 @@ class IdempotencyKey(_Table):
 
 
 class RunReplay(_Table):
-    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`)."""
+    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`). Small and rare: kept."""
 
     __tablename__ = "run_replays"
 
