@@ -46,6 +46,7 @@ class Pass:
     async def _records(self) -> AsyncIterator[Record]:
         end = self.span.end
         self._consumer.seek(_PARTITION, self.span.next)
+        self._consumer.resume(_PARTITION)
         while self.span.next < end:
             for record in await self._poll():
                 if record.offset < end:
@@ -70,6 +71,7 @@ class KafkaRejectedLog:
         """Begin a pass over this span; without one over everything there is now, set aside at `since` or later."""
         try:
             async with partition_reader(self._bootstrap, [_PARTITION]) as consumer:
+                consumer.pause(_PARTITION)  # else it waits half a second for news before it knows where to begin
                 yield Pass(consumer, await _span(consumer, span, since))
         except KafkaError as error:
             raise Unavailable("the message broker does not answer", retry_after=5) from error
