@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := libs/common services/vault services/runner services/analytics services/gateway deploy/embedded
+PACKAGES := libs/common libs/client services/vault services/runner services/analytics services/gateway deploy/embedded
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))

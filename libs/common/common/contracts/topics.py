@@ -54,10 +54,10 @@ class Generation:
 REQUESTED = Topic(
     "runs.requested.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics")
 )
-BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("internal services",), ("runner", "analytics"))
-COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner",), ("analytics",))
+BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics"))
+COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner", "gateway"), ("analytics",))
 REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
-REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("operators",))
+REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("gateway",))
 CREDENTIALS_CHANGED = Topic("credentials.changed.v1", 1, 7 * DAY_MS, ("vault",), ("runner",))
 
 GENERATIONS = (Generation(REQUESTED, BATCHED, COMPLETED),)
