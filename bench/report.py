@@ -1,13 +1,15 @@
-"""What was measured, as a table to print and a page to keep."""
+"""What was measured, as a page to keep: a section for each part, with the time and the commit of its last run."""
 
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
+SECTION = "\n## "
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,28 @@ class Row:
         return [self.what, f"{self.ours:,.2f}", comparison, ratio, self.goal]
 
 
-def page(rows: list[Row]) -> str:
-    """Return the results with machine, date and commit."""
+def keep(part: str, rows: Iterable[Row]) -> None:
+    """Replace the part's section of the page, and leave the others as their runs left them."""
+    _, *kept = RESULTS.read_text().split(SECTION)
+    sections = {section.partition("\n")[0]: section.rstrip() for section in kept}
+    sections[part] = _section(part, rows)
+    RESULTS.write_text(f"\n{SECTION}".join([_head(), *(sections[name] for name in sorted(sections))]) + "\n")
+
+
+def _head() -> str:
+    machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
+    return f"# Results\n\n{machine}. The load runs on the same cores."
+
+
+def _section(part: str, rows: Iterable[Row]) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     lines = [
-        "# Results",
+        part,
         "",
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit.strip()}.",
-        f"{os.cpu_count()} cores {platform.machine()}.",
-        f"Python {platform.python_version()}. The load runs on the same cores.",
         "",
         "| what | ours | comparison | ratio | goal |",
         "|---|---|---|---|---|",
         *(f"| {' | '.join(row.cells())} |" for row in rows),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
