@@ -5,11 +5,17 @@
 
 import sys
 
-from bench import accept, bulk, sync
+from bench import accept, bulk, fairness, goodput, memory, sync
 from bench.report import RESULTS, keep
 
-QUICK = {"sync": sync.measure, "accept": accept.measure, "bulk": bulk.measure}
-PARTS = QUICK
+QUICK = {
+    "sync": sync.measure,
+    "accept": accept.measure,
+    "bulk": bulk.measure,
+    "goodput": goodput.measure,
+    "fairness": fairness.measure,
+}
+PARTS = {**QUICK, "memory": memory.measure}
 
 
 def main(names: list[str]) -> None:

@@ -23,7 +23,7 @@ WORDS = (
 async def publish(kafka: str, workspace: Workspace, runs: int) -> None:
     """Return once the broker has acknowledged so many bulk runs of the workspace."""
     async with AIOKafkaProducer(
-        bootstrap_servers=kafka, acks="all", enable_idempotence=True, linger_ms=LINGER_MS
+        bootstrap_servers=kafka, acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=LINGER_MS
     ) as producer:
         for number in range(runs):
             sent = await _send(producer, workspace, number)

@@ -16,25 +16,27 @@ from openai import AsyncOpenAI, OpenAIError
 async def loop(base_url: str, calls: int, at_once: int, seconds: float = float("inf")) -> dict[str, float]:
     """Return calls a second, the CPU ms of this process for each, and how many succeeded and failed."""
     ended: Counter[str] = Counter()
-    free = asyncio.Semaphore(at_once)
+    numbers = iter(range(calls))
     began, cpu = time.perf_counter(), time.process_time()
 
-    async def call(number: int) -> None:
-        async with free:
+    async def caller() -> None:
+        for number in numbers:
             if time.perf_counter() - began > seconds:
                 return
-            try:
-                await client.chat.completions.create(
-                    model=MODEL, messages=[{"role": "user", "content": f"{WORDS} {number}"}]
-                )
-                ended["succeeded"] += 1
-            except OpenAIError:
-                ended["failed"] += 1
+            ended[await _call(client, f"{WORDS} {number}")] += 1
 
     async with AsyncOpenAI(api_key="works", base_url=base_url) as client:
-        await asyncio.gather(*(call(number) for number in range(calls)))
+        await asyncio.gather(*(caller() for _ in range(at_once)))
     took, spent = time.perf_counter() - began, time.process_time() - cpu
     return {"per_second": ended.total() / took, "cpu_ms": 1000 * spent / ended.total(), **ended}
+
+
+async def _call(client: AsyncOpenAI, prompt: str) -> str:
+    try:
+        await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": prompt}])
+    except OpenAIError:
+        return "failed"
+    return "succeeded"
 
 
 if __name__ == "__main__":

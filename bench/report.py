@@ -24,7 +24,7 @@ class Row:
 
     def cells(self) -> list[str]:
         """Return the row as text."""
-        ratio = "" if self.comparison is None else f"{self.ours / self.comparison:.2f}"
+        ratio = "" if not self.comparison else f"{self.ours / self.comparison:.2f}"
         comparison = "" if self.comparison is None else f"{self.comparison:,.2f} ({self.compared_with})"
         return [self.what, f"{self.ours:,.2f}", comparison, ratio, self.goal]
 
