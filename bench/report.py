@@ -34,7 +34,8 @@ def keep(part: str, rows: Iterable[Row]) -> None:
     _, *kept = RESULTS.read_text().split(SECTION)
     sections = {section.partition("\n")[0]: section.rstrip() for section in kept}
     sections[part] = _section(part, rows)
-    RESULTS.write_text(f"\n{SECTION}".join([_head(), *(sections[name] for name in sorted(sections))]) + "\n")
+    pictured = [_pictured(name, sections[name]) for name in sorted(sections)]
+    RESULTS.write_text(f"\n{SECTION}".join([_head(), *pictured]) + "\n")
 
 
 def _head() -> str:
@@ -54,3 +55,10 @@ def _section(part: str, rows: Iterable[Row]) -> str:
         *(f"| {' | '.join(row.cells())} |" for row in rows),
     ]
     return "\n".join(lines)
+
+
+def _pictured(part: str, section: str) -> str:
+    """Show the picture that the part drew, if it draws one, under its figures."""
+    picture = RESULTS.with_name(f"{part}.svg")
+    shown = f"\n\n![{part}]({picture.name})"
+    return section if shown in section or not picture.exists() else section + shown
