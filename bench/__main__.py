@@ -1,41 +1,31 @@
-"""`make bench`: the stack on a temporary folder, each figure beside its comparison, and the results kept."""
+"""`make bench`: each figure beside its comparison in the same minute, and the results kept.
 
-import asyncio
-import tempfile
-from pathlib import Path
+`python -m bench [PART ...]` measures the parts named, else all that are quick; the other parts' results stay.
+"""
 
-import psutil
-from bench import accept, sync
-from bench.report import RESULTS, Row, page
-from tests.stack import Simulator, Stack, request
+import sys
 
-from common.engines.ports import free_port
+from bench import accept, bulk, fairness, goodput, memory, sync
+from bench.report import RESULTS, keep
+
+QUICK = {
+    "sync": sync.measure,
+    "accept": accept.measure,
+    "bulk": bulk.measure,
+    "goodput": goodput.measure,
+    "fairness": fairness.measure,
+}
+PARTS = {**QUICK, "memory": memory.measure}
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     """Measure and report."""
-    with tempfile.TemporaryDirectory(prefix="tallyrun-bench-") as folder:
-        simulator = Simulator(free_port())
-        urls = {"OPENAI_BASE_URL": f"{simulator.url}/v1", "ANTHROPIC_BASE_URL": simulator.url}
-        stack = Stack(Path(folder) / "home", free_port(), urls)
-        try:
-            stack.start()
-            rows = asyncio.run(_measure(stack, simulator))
-        finally:
-            stack.stop()
-            simulator.stop()
-    RESULTS.write_text(page(rows))
+    if unknown := set(names) - PARTS.keys():
+        sys.exit(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in names or QUICK:
+        keep(name, PARTS[name]())
     print(RESULTS.read_text())
 
 
-async def _measure(stack: Stack, simulator: Simulator) -> list[Row]:
-    token = (stack.home / "admin-token").read_text().strip()
-    connect = {"provider": "openai", "apiKey": "works"}
-    answer = request("POST", f"{stack.url}/api/integrations/connect", connect, {"authorization": f"Bearer {token}"})
-    assert answer.status == 200, answer
-    bootstrap = psutil.Process(stack.pid("gateway")).environ()["KAFKA_BOOTSTRAP_SERVERS"]
-    return [*await sync.measure(stack, simulator, token), *await accept.measure(stack, bootstrap, token)]
-
-
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import aiohttp
 import psutil
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from bench.bed import bed
 from bench.load import Call, Seen, load, median
 from bench.report import Row
 from tests.stack import Stack
@@ -25,8 +26,14 @@ ROUNDS = 3
 PROMPT = {"provider": "openai", "model": "gpt-4o-mini", "input": "Name three rivers, and say where each of them ends."}
 
 
-async def measure(stack: Stack, bootstrap: str, token: str) -> list[Row]:
+def measure() -> list[Row]:
     """Return rows: calls a second, and the CPU that the accepting process spends on each."""
+    with bed() as tested:
+        return asyncio.run(_measure(tested.stack, tested.workspace().client.token))
+
+
+async def _measure(stack: Stack, token: str) -> list[Row]:
+    bootstrap = stack.kafka
     port = await _bare_topic_and_port(bootstrap)
     bare = subprocess.Popen([sys.executable, "-m", "bench.bare", bootstrap, str(port)])
     try:

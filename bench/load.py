@@ -17,6 +17,7 @@ class Seen:
 
     per_second: float
     p50: float
+    p95: float
     p99: float
     cpu_ms: float
 
@@ -35,7 +36,7 @@ async def load(call: Call, *, callers: int, seconds: float, process: psutil.Proc
     await asyncio.gather(*(caller() for _ in range(callers)))
     took, spent = time.perf_counter() - began, _cpu(process) - before
     quantiles = statistics.quantiles(latencies, n=100)
-    return Seen(len(latencies) / took, quantiles[49], quantiles[98], spent * 1000 / len(latencies))
+    return Seen(len(latencies) / took, quantiles[49], quantiles[94], quantiles[98], spent * 1000 / len(latencies))
 
 
 def _cpu(process: psutil.Process | None) -> float:
@@ -50,6 +51,7 @@ def median(rounds: list[Seen]) -> Seen:
     return Seen(
         statistics.median(r.per_second for r in rounds),
         statistics.median(r.p50 for r in rounds),
+        statistics.median(r.p95 for r in rounds),
         statistics.median(r.p99 for r in rounds),
         statistics.median(r.cpu_ms for r in rounds),
     )

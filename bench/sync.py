@@ -1,28 +1,34 @@
 """A synchronous run, against a bare call to the same provider with the official client in the same minute."""
 
+import asyncio
 import statistics
 
 import aiohttp
+from bench.bed import Bed, bed
 from bench.load import load
 from bench.report import Row
 from openai import AsyncOpenAI, DefaultAioHttpClient
-from tests.stack import Simulator, Stack
 
 SECONDS = 4
 ROUNDS = 3
 WORDS = "Name three rivers, and say where each of them ends."
 
 
-async def measure(stack: Stack, simulator: Simulator, token: str) -> list[Row]:
+def measure() -> list[Row]:
     """Return rows: the latency that the product adds to one caller, and what 64 callers get through."""
-    headers = {"authorization": f"Bearer {token}"}
+    with bed() as tested:
+        return asyncio.run(_measure(tested))
+
+
+async def _measure(tested: Bed) -> list[Row]:
+    headers = {"authorization": f"Bearer {tested.workspace().client.token}"}
     body = {"provider": "openai", "model": "gpt-4o-mini", "input": WORDS}
-    client = AsyncOpenAI(api_key="works", base_url=f"{simulator.url}/v1", http_client=DefaultAioHttpClient())
+    client = AsyncOpenAI(api_key="works", base_url=f"{tested.simulator.url}/v1", http_client=DefaultAioHttpClient())
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, client:
 
         async def ours() -> None:
-            async with session.post(f"{stack.url}/api/integrations/run", json=body, headers=headers) as answer:
+            async with session.post(f"{tested.stack.url}/api/integrations/run", json=body, headers=headers) as answer:
                 assert answer.status == 200, await answer.text()
                 await answer.read()
 

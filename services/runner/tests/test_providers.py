@@ -308,7 +308,7 @@ async def test_a_fault_of_ours_is_not_blamed_on_the_provider(
     async def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError(f"Bearer {key.get_secret_value()}")
 
-    monkeypatch.setattr(provider, "_client", SimpleNamespace(post=broken, close=broken), raising=True)
+    monkeypatch.setattr(provider, "_http", SimpleNamespace(post=broken, aclose=broken), raising=True)
     failed = await failure(provider, wire, key)
     monkeypatch.undo()
     assert (failed.code, failed.retryable, failed.outcome_known) == ("runner_fault", False, False)

@@ -1,4 +1,4 @@
-"""The model providers: one adapter for each wire format, through its official SDK."""
+"""The model providers: one adapter for each wire format, over its official SDK's connections."""
 
 from common.providers import ProviderSpec
 from runner.providers.answer import Answer, CallFailed, Provider

@@ -1,6 +1,5 @@
-"""Anthropic's messages, through the official SDK."""
+"""Anthropic's messages, over the official SDK's connections."""
 
-from contextvars import ContextVar
 from typing import Any
 
 import httpx2
@@ -12,18 +11,9 @@ from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
 from runner.providers.allowance import wait_seconds
 from runner.providers.answer import Answer
-from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
+from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
 from runner.usage import anthropic_usage, text
-
-_key: ContextVar[SecretStr] = ContextVar("key")
-
-
-class _Client(AsyncAnthropic):
-    """Puts the call's key on the finished request: given as an option, the SDK writes it to its debug log."""
-
-    async def _prepare_request(self, request: httpx2.Request) -> None:
-        request.headers["Authorization"] = f"Bearer {_key.get().get_secret_value()}"
 
 
 class AnthropicProvider:
@@ -31,13 +21,10 @@ class AnthropicProvider:
 
     def __init__(self, spec: ProviderSpec) -> None:
         self._name = spec.name
-        self._client = _Client(
-            api_key="of-each-call",
-            base_url=str(spec.base_url),
-            max_retries=0,
-            http_client=pooled(DefaultAioHttpClient),
-            open_telemetry=False,  # spans are ours to write; the SDK's would be the second ones
-        )
+        self._url = str(spec.base_url).rstrip("/")
+        self._http = pooled(DefaultAioHttpClient)
+        sdk = AsyncAnthropic(api_key="of-each-call", base_url=self._url, http_client=self._http)
+        self._http.headers.update(fixed(sdk.default_headers))
 
     async def call(
         self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
@@ -45,12 +32,11 @@ class AnthropicProvider:
         """Write a message."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
         check_body(operation, "messages", body, callee)
-        _key.set(secret)
-        sending = self._client.post(
-            "/v1/messages",
-            cast_to=httpx2.Response,
+        sending = self._http.post(
+            f"{self._url}/v1/messages",
             content=to_json(body),
-            options={"timeout": timeouts(timeout_seconds)},
+            headers=bearer(secret),
+            timeout=timeouts(timeout_seconds),
         )
         return _answer(await reach(sending, callee, timeout_seconds), callee)
 
@@ -58,13 +44,12 @@ class AnthropicProvider:
         """List the models: it proves the key and costs nothing."""
         callee = Callee(self._name, "", secret)
         check_key(callee)
-        _key.set(secret)
-        sending = self._client.get("/v1/models", cast_to=httpx2.Response, options={"timeout": timeouts(CHECK_SECONDS)})
+        sending = self._http.get(f"{self._url}/v1/models", headers=bearer(secret), timeout=timeouts(CHECK_SECONDS))
         return await listed(reach(sending, callee, CHECK_SECONDS))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._http.aclose()
 
 
 def _answer(response: httpx2.Response, callee: Callee) -> Answer:

@@ -45,15 +45,19 @@ class Callee:
 
 
 async def reach(sending: Awaitable[httpx2.Response], callee: Callee, timeout_seconds: float) -> httpx2.Response:
-    """Await an SDK's call for at most so long; raise `CallFailed` instead of anything the SDK or its transport raises.
+    """Await an answer for at most so long; raise `CallFailed` for a refusal, and for anything the transport raises.
 
-    It is raised outside the handler, so that no cause hangs on it: the SDKs' errors hold the request with its key.
+    It is raised outside the handler, so that no cause hangs on it: the transport's errors hold the request and its key.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await sending
-    except Exception as error:  # noqa: BLE001 - the SDKs let errors of three libraries through; all become one
+            response = await sending
+    except Exception as error:  # noqa: BLE001 - the transport lets errors of three libraries through; all become one
         failed = _failure(error, callee, timeout_seconds)
+    else:
+        if response.is_success:
+            return response
+        failed = refusal(response, callee)
     raise failed
 
 
@@ -69,8 +73,6 @@ async def listed(listing: Awaitable[httpx2.Response]) -> bool:
 
 
 def _failure(error: Exception, callee: Callee, timeout_seconds: float) -> CallFailed:
-    if isinstance(response := getattr(error, "response", None), httpx2.Response):
-        return refusal(response, callee)
     causes = _causes(error)
     if not any(isinstance(cause, TRANSPORT) for cause in causes):
         message = f"the call to {callee.provider} failed on our side: {type(causes[-1]).__name__}"

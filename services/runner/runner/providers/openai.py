@@ -1,6 +1,5 @@
-"""OpenAI's chat completions, and every provider that speaks them, through the official SDK."""
+"""OpenAI's chat completions, and every provider that speaks them, over the official SDK's connections."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import httpx2
@@ -12,7 +11,7 @@ from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
 from runner.providers.allowance import wait_seconds
 from runner.providers.answer import Answer
-from runner.providers.connections import CHECK_SECONDS, pooled, timeouts
+from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
 from runner.usage import openai_usage, text
 
@@ -22,14 +21,12 @@ class OpenAIProvider:
 
     def __init__(self, spec: ProviderSpec) -> None:
         self._name = spec.name
-        self._client = AsyncOpenAI(
-            api_key="of-each-call",
-            base_url=str(spec.base_url),
-            max_retries=0,
-            http_client=pooled(DefaultAioHttpClient),
-        )
+        self._url = str(spec.base_url).rstrip("/")
+        self._http = pooled(DefaultAioHttpClient)
+        sdk = AsyncOpenAI(api_key="of-each-call", base_url=self._url, http_client=self._http)
         # The SDK takes these from its environment, and would send them along with every tenant's key.
-        self._client.organization = self._client.project = None
+        sdk.organization = sdk.project = None
+        self._http.headers.update(fixed(sdk.default_headers))
 
     async def call(
         self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
@@ -37,11 +34,11 @@ class OpenAIProvider:
         """Complete a chat."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
         check_body(operation, "chat", body, callee)
-        sending = self._client.post(
-            "/chat/completions",
-            cast_to=httpx2.Response,
+        sending = self._http.post(
+            f"{self._url}/chat/completions",
             content=to_json(body),
-            options={"headers": _key(secret), "timeout": timeouts(timeout_seconds)},
+            headers=bearer(secret),
+            timeout=timeouts(timeout_seconds),
         )
         return _answer(await reach(sending, callee, timeout_seconds), callee)
 
@@ -49,18 +46,12 @@ class OpenAIProvider:
         """List the models: it proves the key and costs nothing."""
         callee = Callee(self._name, "", secret)
         check_key(callee)
-        sending = self._client.get(
-            "/models", cast_to=httpx2.Response, options={"headers": _key(secret), "timeout": timeouts(CHECK_SECONDS)}
-        )
+        sending = self._http.get(f"{self._url}/models", headers=bearer(secret), timeout=timeouts(CHECK_SECONDS))
         return await listed(reach(sending, callee, CHECK_SECONDS))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
-
-
-def _key(secret: SecretStr) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {secret.get_secret_value()}"}
+        await self._http.aclose()
 
 
 def _answer(response: httpx2.Response, callee: Callee) -> Answer:
