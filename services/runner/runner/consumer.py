@@ -168,7 +168,6 @@ class RunConsumer(ConsumerRebalanceListener):
                 await self._consume()
             except Stalled as error:
                 log.warning("this runner's partitions may belong to others by now: %s", error)
-                await self._end_assignment()  # first, so that nothing of it is committed
                 await self.leave()
             except Halted:
                 log.critical("this runner halts and keeps the offsets: nothing it reads is a run", exc_info=True)
@@ -180,12 +179,12 @@ class RunConsumer(ConsumerRebalanceListener):
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def leave(self) -> None:
-        """Commit what is finished, hand over what is not, and leave the group."""
+        """Commit what is finished, unless it may be somebody else's by now; hand over what is not; leave the group."""
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
         try:
-            if self._assignment is not None:
+            if self._assignment is not None and not self.stalled():
                 await self._assignment.commit()
         except KafkaError:
             log.warning("the last offsets could not be committed", exc_info=True)

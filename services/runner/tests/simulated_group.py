@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError
 
 from common import kafka
@@ -22,8 +22,9 @@ from common.contracts.topics import BATCHED, COMPLETED, REQUESTED
 from common.identity import Grant, Signer, Verifier, new_key_pair
 from common.kafka import Headers, Record
 from common.providers import ProviderSettings
-from runner import app, complete, consumer, handover, lane
+from runner import app, complete, consumer, execute, handover, lane
 from runner.journal import MARGIN_MS, Past
+from runner.limits import Limits
 from runner.providers import Answer, CallFailed
 from runner.settings import RunnerSettings
 
@@ -46,6 +47,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return START_MS / 1000 + self.now
 
     def ms(self) -> int:
         return START_MS + round(self.now * 1000)
@@ -84,9 +88,8 @@ class Broker:
 
     def append(self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         log = self.logs[TopicPartition(topic, partition)]
-        length = len(value or b"")
-        place: tuple[Any, ...] = (topic, partition, len(log), self.clock.ms(), 1, key, value, None, 0, length)
-        log.append(ConsumerRecord(*place, tuple(headers)))
+        place = (topic, partition, len(log), self.clock.ms(), 1)
+        log.append(ConsumerRecord(*place, key, value, None, 0, len(value or b""), tuple(headers)))
 
     def journal(self, partition: int) -> list[Record]:
         return self.logs[TopicPartition(COMPLETED.name, partition)]
@@ -225,7 +228,7 @@ class Group:
         for member, until in list(self._unaware.items()):
             if member.stopped or member.process.cut:
                 del self._unaware[member]
-            elif member.process.running:
+            elif member.process.awake:
                 self._unaware[member] = min(until, self._clock.now + SESSION_SECONDS / 3)
                 if until <= self._clock.now:
                     del self._unaware[member]
@@ -233,7 +236,7 @@ class Group:
 
     def _rebalance(self) -> None:
         for member in self._members:
-            if member.process.running:
+            if member.process.awake:
                 member.revoke()
         if self._members and all(member.rejoining for member in self._members):
             self.rebalancing = False
@@ -276,7 +279,7 @@ class Process(app.Runner):
     def __init__(self, world: "World") -> None:
         self.world, self.broker, self.group = world, world.broker, world.group
         self.loop = Loop(world.clock)
-        self.running = True
+        self.awake = True
         self.cut = False
         self.seen = world.clock.now
         self.member = Member(self)
@@ -289,13 +292,14 @@ class Process(app.Runner):
                 patch.setattr(app, name, lambda _: self)
             for name in ("HttpVault", "ServiceClient", "eviction_broker"):
                 patch.setattr(app, name, lambda *_: SimpleNamespace())
+            patch.setattr(app, "Limits", lambda seconds: Limits(seconds, world.clock.monotonic))
             patch.setattr(Signer, "load", lambda *_: identities()[0])
             patch.setattr(Verifier, "load", lambda *_: identities()[1])
             super().__init__(_settings(), _providers())
         self._tasks = [self.loop.create_task(self.consumer.run()), self.loop.create_task(self._dispatcher.run())]
 
     def step(self) -> None:
-        if self.running:
+        if self.awake:
             self.seen = self.broker.clock.now
             self.loop.step()
 
@@ -313,7 +317,7 @@ class Process(app.Runner):
 
     def kill(self) -> None:
         """SIGKILL: nothing that it still does reaches anybody."""
-        self.cut, self.running = True, False
+        self.cut, self.awake = True, False
         for _ in range(2):
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
@@ -361,7 +365,7 @@ class Process(app.Runner):
         run_id = UUID(body["run"])
         self.world.called(self, run_id)
         self.calls[run_id] = answer = self.loop.create_future()
-        self.loop.call_later(timeout_seconds, lambda: answer.done() or answer.set_result("served"))
+        self.loop.call_later(timeout_seconds, answer_once, answer, "served")
         try:
             outcome = await answer
         finally:
@@ -412,7 +416,7 @@ class World:
         patch = pytest.MonkeyPatch()
         for module in (lane, handover, complete):
             patch.setattr(module, "now_ms", self.clock.ms)
-        for module in (consumer, kafka):
+        for module in (consumer, kafka, execute):
             patch.setattr(module, "time", self.clock)
         patch.setattr(consumer, "_kafka_consumer", lambda *_: self._new_member())
         patch.setattr(app, "price", lambda *_: Cost(priced=False))
@@ -483,7 +487,7 @@ class World:
             return
         last, past = self.broker.journal(partition)[-1], self.broker.past(partition)
         if last.key:
-            process.unpublished.discard(UUID(bytes=last.key)) if UUID(bytes=last.key) in past.ended else None
+            process.unpublished -= {UUID(bytes=last.key)} & past.ended
         else:
             self._holder.update(dict.fromkeys(past.held.keys() - self._held_before(partition), process))
 
@@ -526,8 +530,10 @@ class World:
         self._patch.undo()
 
 
+def answer_once(call: asyncio.Future[str], outcome: str) -> None:
+    if not call.done():
+        call.set_result(outcome)
+
+
 def partition_of(run_id: UUID) -> int:
     return run_id.int % PARTITIONS
-
-
-assert {name for name in vars(Member) if not name.startswith("_")} & set(vars(AIOKafkaConsumer))
