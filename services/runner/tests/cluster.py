@@ -80,6 +80,8 @@ class Cluster:
         self.grant = self.granted(self.workspace)
         self.publisher = Publisher(self.bootstrap)
         self.group = f"runner-{uuid4()}"
+        self.call_seconds = CALL_SECONDS
+        self.slots = 1000
 
     @asynccontextmanager
     async def runner(self, group: str | None = None, drain_seconds: float = 10) -> AsyncIterator[FastAPI]:
@@ -115,7 +117,8 @@ class Cluster:
             "identity_dir": self.identity_dir,
             "vault_url": self.vault_url,
             "runner_group": group,
-            "call_seconds": CALL_SECONDS,
+            "call_seconds": self.call_seconds,
+            "runner_slots": self.slots,
             "drain_seconds": drain_seconds,
             "log_level": "WARNING",
         }
@@ -151,14 +154,14 @@ class Cluster:
         """Return a grant for another workspace."""
         return Signer.load("gateway", self.identity_dir).grant(workspace, ("openai",), 2**31)
 
-    async def completed(self, *runs: RunRequested) -> dict[UUID, RunCompleted]:
+    async def completed(self, *runs: RunRequested, seconds: float = 30) -> dict[UUID, RunCompleted]:
         """Wait until each of the runs has ended; every one exactly once."""
-        records = await self.records(COMPLETED.name, {run.run_id for run in runs})
+        records = await self.records(COMPLETED.name, {run.run_id for run in runs}, seconds)
         counts = Counter(UUID(bytes=record.key or b"") for record in records)
         assert set(counts.values()) <= {1}
         return {c.run_id: c for c in (RunCompleted.model_validate_json(r.value or b"") for r in records)}
 
-    async def records(self, topic: str, run_ids: set[UUID]) -> list[Record]:
+    async def records(self, topic: str, run_ids: set[UUID], seconds: float = 30) -> list[Record]:
         """Read a topic from its beginning until every one of the run ids was seen."""
         found: list[Record] = []
         consumer = AIOKafkaConsumer(
@@ -166,10 +169,13 @@ class Cluster:
         )
         await consumer.start()
         try:
-            async with asyncio.timeout(30):
-                while run_ids - {UUID(bytes=record.key) for record in found}:
+            async with asyncio.timeout(seconds):
+                missing = set(run_ids)
+                while missing:
                     for batch in (await consumer.getmany(timeout_ms=200)).values():
-                        found += [r for r in batch if r.key and UUID(bytes=r.key) in run_ids and not _started(r)]
+                        ours = [r for r in batch if r.key and UUID(bytes=r.key) in run_ids and not _started(r)]
+                        missing -= {UUID(bytes=record.key or b"") for record in ours}
+                        found += ours
         finally:
             await consumer.stop()
         return found

@@ -63,39 +63,6 @@ async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
         assert (await cluster.completed(run))[run.run_id].status == "succeeded"
 
 
-async def test_a_runner_that_joins_calls_nothing_again(cluster: Cluster) -> None:
-    cluster.simulator.control(latency_ms=5000)
-    runs = [await cluster.publish(f"joined {n}") for n in range(48)]
-    async with cluster.runner():
-        await cluster.until_called("joined")
-        async with cluster.runner():
-            completed = await cluster.completed(*runs)
-    assert {c.status for c in completed.values()} == {"succeeded"}
-    assert cluster.simulator.calls()["repeated"] == {}
-    assert await cluster.lag() == 0
-
-
-async def test_a_runner_that_leaves_keeps_its_calls_and_nobody_waits(cluster: Cluster) -> None:
-    cluster.simulator.control(rules=[{"prompt": "long", "latency_ms": 6000}])
-    long = [await cluster.publish(f"long {n}") for n in range(24)]
-    leaving = asyncio.create_task(_run_until_called(cluster))
-    await cluster.until_called("long")
-    async with cluster.runner():
-        short = [await cluster.publish(f"short {n}") for n in range(24)]
-        await cluster.completed(*short)
-        assert not leaving.done()  # the long calls still run, and held nobody up
-        completed = await cluster.completed(*long)
-        await leaving
-        await cluster.until_committed()
-    assert {c.status for c in completed.values()} == {"succeeded"}
-    assert cluster.simulator.calls()["repeated"] == {}
-
-
-async def _run_until_called(cluster: Cluster) -> None:
-    async with cluster.runner():
-        await cluster.until_called("long")
-
-
 async def test_a_run_given_back_is_carried_out_by_the_next_owner(cluster: Cluster) -> None:
     cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 20}])
     run = await cluster.publish("given back")
@@ -117,16 +84,6 @@ async def test_a_run_that_must_not_be_called_twice_is_not(cluster: Cluster) -> N
     assert completed.error is not None
     assert (completed.error.code, completed.cost.priced) == ("outcome_unknown", False)
     assert cluster.simulator.calls()["total"] == 1
-
-
-async def test_one_slow_call_does_not_hold_up_its_partition(cluster: Cluster) -> None:
-    cluster.simulator.control(rules=[{"prompt": "slow", "latency_ms": 1500}])
-    slow = await cluster.publish("slow")
-    others = [await cluster.publish("quick") for _ in range(60)]  # some of them in every partition
-    async with cluster.runner():
-        records = await cluster.records(COMPLETED.name, {slow.run_id, *(run.run_id for run in others)})
-    ended = {UUID(bytes=r.key or b""): RunCompleted.model_validate_json(r.value or b"").completed_at for r in records}
-    assert max(ended[run.run_id] for run in others) < ended[slow.run_id]
 
 
 async def test_a_repeated_run_id_is_called_once(cluster: Cluster) -> None:
