@@ -5,7 +5,7 @@ from common.contracts.runs_v1 import RunRequested
 from common.contracts.topics import COMPLETED, MAX_BODY_BYTES, MAX_VALUE_BYTES, REQUESTED
 from common.errors import TooLarge
 from common.ids import now_ms
-from common.kafka import Headers, OutcomeUnknown, Publisher
+from common.kafka import OutcomeUnknown, Publisher
 
 
 class RequestLog:
@@ -43,7 +43,7 @@ class CompletedLog:
         self._publisher = publisher
         self._seconds = publish_seconds
 
-    async def append(self, value: bytes, key: bytes | None, headers: Headers, partition: int) -> None:
+    async def append(self, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], partition: int) -> None:
         """Return once the broker has acknowledged; else raise `Unavailable` or `OutcomeUnknown`."""
         await self._publisher.send(
             COMPLETED.name, value, key=key, headers=headers, partition=partition, timeout=self._seconds

@@ -8,10 +8,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from common.admission import Headers
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import REJECTED
 from common.errors import Unavailable
-from common.kafka import Headers, Record, partition_reader
+from common.kafka import Record, partition_reader
 from gateway.rejected import SetAside, Span
 
 POLL_MS = 1000

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from services.runner.tests.test_delivery import Cluster, cluster_on
+from services.runner.tests.cluster import Cluster, cluster_on
 
 from common.contracts.event import TYPE_HEADER
 from common.contracts.runs_v1 import RunCompleted, RunRequested
