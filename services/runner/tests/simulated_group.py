@@ -15,12 +15,13 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError
 
 from common import kafka
+from common.admission import Headers
 from common.contracts.credentials_v1 import Lease
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
 from common.contracts.topics import BATCHED, COMPLETED, REQUESTED
 from common.identity import Grant, Signer, Verifier, new_key_pair
-from common.kafka import Headers, Record
+from common.kafka import Record
 from common.providers import ProviderSettings
 from runner import app, complete, consumer, execute, handover, lane
 from runner.journal import MARGIN_MS, Past
