@@ -43,8 +43,8 @@ MUTANTS = (
     Mutant(
         "the handover",
         "services/runner/runner/app.py",
-        "        await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)\n",
-        "        self._dispatcher.release()\n",
+        "            await self._handovers.hand_over(calling, self._call_seconds)\n",
+        "            assert calling is not None\n",
         f"{RUNNER_TESTS}/test_rolling.py::test_runners_come_and_go_and_no_call_is_made_again",
     ),
     Mutant(

@@ -91,11 +91,13 @@ class Runner:
             stack.push_async_callback(self._publisher.close)
             await self._evictions.start()
             stack.push_async_callback(self._evictions.stop)
+            beating = asyncio.create_task(self.consumer.beat())
             tasks = [asyncio.create_task(self.consumer.run()), asyncio.create_task(self._dispatcher.run())]
             try:
                 yield
             finally:
                 await self._drain(tasks)
+                beating.cancel()
 
     async def _drain(self, tasks: list[asyncio.Task[None]]) -> None:
         """Start nothing more, leave at once so that nobody waits, let the calls finish."""
@@ -120,13 +122,16 @@ class Runner:
         return self.consumer.stalled()
 
     async def _give_up(self) -> None:
-        await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)
+        calling = self._dispatcher.release()
+        if not self._stalled():  # else they may be somebody else's by now, and what is said of them here is stale
+            await self._handovers.hand_over(calling, self._call_seconds)
 
     async def _carry_out(self, turn: Turn, slot: Slot) -> None:
         try:
             completed = await self._execute(turn, slot)
         except GivenBack:
-            await self._handovers.give_back([turn])
+            if not self._stalled():
+                await self._handovers.give_back([turn])
             raise
         await self._publish(turn, completed)
 

@@ -154,15 +154,12 @@ class RunConsumer(ConsumerRebalanceListener):
         """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
         return self._pulse.missed
 
+    async def beat(self) -> None:
+        """Watch for such a stall until cancelled: for as long as there are calls under way."""
+        await self._pulse.beat()
+
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
-        beating = asyncio.create_task(self._pulse.beat())
-        try:
-            await self._consume_for_ever()
-        finally:
-            beating.cancel()
-
-    async def _consume_for_ever(self) -> None:
         while True:
             try:
                 await self._consume()

@@ -68,6 +68,9 @@ class Slot(Protocol):
     released: asyncio.Event
     """Set while the run's partition is given up: no further attempt may start here."""
 
+    def check(self) -> None:
+        """Raise `GivenBack` unless a call may start here: the run may be somebody else's after a stall."""
+
     async def again(self, seconds: float) -> None:
         """Leave the place to others, and return after so long or longer; raise `GivenBack` once released."""
 
@@ -141,7 +144,7 @@ class Dispatcher:
         self._schedule: Schedule[Waiting] = Schedule(limits.wait)
         self._limits = limits
         self._carry_out = carry_out
-        self._stalled = stalled
+        self.stalled = stalled
         self._free = asyncio.Semaphore(slots)
         self._tasks: dict[asyncio.Task[None], InHand] = {}
         self._in_hand: dict[UUID, InHand] = {}
@@ -195,7 +198,7 @@ class Dispatcher:
         """Return the next turn that is still ours: after a stall nobody knows until the consumer has looked."""
         while True:
             waiting = await self._schedule.get()
-            while self._stalled():  # noqa: ASYNC110 - what it waits for is the clock
+            while self.stalled():  # noqa: ASYNC110 - what it waits for is the clock
                 await asyncio.sleep(STALL_POLL_SECONDS)
             if not waiting.turn.lane.closed:
                 return waiting
@@ -266,6 +269,11 @@ class _Slot:
         self._dispatcher = dispatcher
         self._mine = mine
         self.released = mine.released
+
+    def check(self) -> None:
+        """Raise `GivenBack` after a stall, however short it is until the consumer notices."""
+        if self._dispatcher.stalled():
+            raise GivenBack
 
     async def again(self, seconds: float) -> None:
         """Leave the slot, and return in one after so long or longer; raise `GivenBack` once released."""

@@ -114,6 +114,7 @@ class Executor:
         while True:
             self._check_time(progress.run)
             progress.lease = await self._lease(admitted, slot)
+            slot.check()
             failure = await self._attempt(provider, progress, progress.lease)
             if failure is None:
                 return

@@ -297,6 +297,7 @@ class Process(app.Runner):
             patch.setattr(Signer, "load", lambda *_: identities()[0])
             patch.setattr(Verifier, "load", lambda *_: identities()[1])
             super().__init__(_settings(), _providers())
+        self._beating = self.loop.create_task(self.consumer.beat())
         self._tasks = [self.loop.create_task(self.consumer.run()), self.loop.create_task(self._dispatcher.run())]
 
     def step(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from services.runner.tests.simulated_group import START_MS, World, answer_once
+from services.runner.tests.simulated_group import START_MS, Process, World, answer_once
 
 MOST_PROCESSES = 3
 SETTLES_WITHIN_SECONDS = 200
@@ -36,12 +36,17 @@ class Delivery(RuleBasedStateMachine):
             self.world.start()
         self.seconds_pass(1)
 
-    @rule(on_unknown=st.sampled_from(["retry", "retry", "fail"]), count=st.integers(1, 4), iterations=ITERATIONS)
-    def publish(self, on_unknown: str, count: int, iterations: int) -> None:
+    @rule(
+        on_unknown=st.sampled_from(["retry", "retry", "fail"]),
+        count=st.integers(1, 4),
+        seconds=st.sampled_from([0, 1, 2, 3]),
+    )
+    def publish(self, on_unknown: str, count: int, seconds: int) -> None:
+        """Publish, and mostly wait until the runs are called."""
         for _ in range(count):
             self.world.publish(UUID(int=len(self.world.runs) + 1), on_unknown=on_unknown)
         happened["runs"] += count
-        self.world.step(iterations)
+        self.seconds_pass(seconds)
 
     @precondition(lambda self: self.world.repeatable())
     @rule(data=st.data(), what=st.sampled_from(["again", "again", "poison", "late"]))
@@ -88,18 +93,31 @@ class Delivery(RuleBasedStateMachine):
         self.world.step(iterations)
 
     @precondition(lambda self: self.world.processes)
-    @rule(data=st.data(), what=st.sampled_from(["SIGTERM", "SIGKILL", "SIGSTOP"]), iterations=ITERATIONS)
-    def disturb(self, data: st.DataObject, what: str, iterations: int) -> None:
-        process = data.draw(st.sampled_from(self.world.processes))
-        happened[what] += 1
-        if what == "SIGTERM":
-            process.terminate()
-        elif what == "SIGKILL":
-            happened["calls lost"] += len(process.unpublished)
-            self.world.kill(process)
-        else:
-            process.awake = False
+    @rule(data=st.data(), iterations=ITERATIONS)
+    def terminate(self, data: st.DataObject, iterations: int) -> None:
+        self._one_of(data, "SIGTERM").terminate()
         self.world.step(iterations)
+
+    @precondition(lambda self: self.world.processes)
+    @rule(data=st.data(), iterations=ITERATIONS)
+    def kill(self, data: st.DataObject, iterations: int) -> None:
+        process = self._one_of(data, "SIGKILL")
+        happened["calls lost"] += len(process.unpublished)
+        self.world.kill(process)
+        self.world.step(iterations)
+
+    @precondition(lambda self: self.world.processes)
+    @rule(data=st.data(), seconds=st.sampled_from([0, 3, 5, 30]), iterations=ITERATIONS)
+    def freeze(self, data: st.DataObject, seconds: int, iterations: int) -> None:
+        self._one_of(data, "SIGSTOP").awake = False
+        self.world.step(iterations)
+        self.seconds_pass(seconds)
+
+    def _one_of(self, data: st.DataObject, what: str) -> Process:
+        """Draw a process to disturb; where there are some that call, one of them."""
+        happened[what] += 1
+        calling = [process for process in self.world.processes if process.unpublished]
+        return data.draw(st.sampled_from(calling or self.world.processes))
 
     @precondition(lambda self: any(not process.awake for process in self.world.processes))
     @rule(iterations=ITERATIONS)

@@ -48,6 +48,9 @@ class Slot:
     def __init__(self) -> None:
         self.released = asyncio.Event()
 
+    def check(self) -> None:
+        """Nothing stands still here."""
+
     async def again(self, seconds: float) -> None:
         await pause(seconds, self.released)
 
