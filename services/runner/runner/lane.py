@@ -167,7 +167,7 @@ class Lane:
             return
         elif turn.run_id in self._held:
             self._waiting[turn.run_id] = turn
-        elif self._has_room(turn):
+        elif self._has_room(turn) or turn.run_id in self._past.started:  # that one was called: it is no excess
             self._offer(turn)
         else:
             await self._refuse(turn)
