@@ -1,11 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := libs/common services/vault services/runner services/analytics services/gateway deploy/embedded
+PACKAGES := libs/common libs/client services/vault services/runner services/analytics services/gateway deploy/embedded
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
 
-.PHONY: help install demo run test soak check format lock schemas bench clean
+.PHONY: help install demo run test soak mutants check format lock schemas bench clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: install ## Every everyday test, on real engines
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
 	$(BIN)/pytest -m soak --timeout 3600 -s
+
+mutants: install ## Take each guard out in turn and see its test fail
+	$(BIN)/python tests/mutants.py
 
 check: install ## Lint, types, imports, schema drift
 	$(BIN)/ruff check .

@@ -1,155 +1,131 @@
-"""The promise: kill the runner whenever you like, and every run ends in the books, once."""
+"""The promise: kill or freeze runners whenever you like, and every run ends in the books, once."""
 
 import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
-import psutil
 import pytest
-from aiokafka import AIOKafkaConsumer
-from tests.stack import Client, Simulator, Stack, request, until
+from tests.runners import Beside, Commits, all_completed, completions, frozen, publish, runners_beside
+from tests.stack import Client, Simulator, Stack, until
 from tests.test_recovery import kill
 
-from common.contracts.event import GRANT_HEADER, TYPE_HEADER
-from common.contracts.runs_v1 import RunCompleted, RunRequested
-from common.contracts.topics import BATCHED, COMPLETED
-from common.engines.ports import free_port
-from common.identity import Signer
-from common.ids import new_id, now_ms
-from common.kafka import Publisher
+from common.contracts.runs_v1 import RunCompleted
 from tests.conftest import RUNNER_SLOTS
 
-RUNS = 3000
-KILLS = 3
-HOUR_MS = 3_600_000
+RUNS = 3_000
+SECONDS_PER_RUN = 0.04
+"""A bound for a busy machine; at rest it takes a tenth of that."""
 
 
-@pytest.mark.timeout(300)  # a killed member holds its partitions until its session ends, ten seconds a kill
-def test_killing_the_runner_loses_no_run_and_repeats_no_more_than_was_in_flight(
+@pytest.mark.timeout(300)  # a killed member holds its partitions until its session ends
+def test_killing_the_runner_loses_no_run_and_repeats_only_what_was_in_flight(
     stack: Stack, client: Client, simulator: Simulator, unique: str
 ) -> None:
+    kills, workspace, seed = 3, workspace_of(client), random.randrange(2**32)
     simulator.when(unique, latency_ms=60)
     simulator.forget()
-    workspace = UUID(client.call("GET", "/api/workspaces").data[0]["id"])
-    asyncio.run(publish(stack, workspace, unique))
-    seed = random.randrange(2**32)
-    for number, after in enumerate(sorted(random.Random(seed).sample(range(100, RUNS - 400), KILLS))):
-        until(lambda least=after: simulator.calls()["served"] >= least, f"kill {number}: {after} served", 90)  # type: ignore[misc]
-        kill(stack, "runner")
-    completed = asyncio.run(all_completed(stack, workspace))
-    calls, overview = simulator.calls(), client.counted()["overview"]
-    print(f"seed {seed}: {RUNS} runs, {KILLS} kills, {calls['total'] - RUNS} calls repeated")
-    assert set(Counter(c.run_id for c in completed).values()) == {1}
-    assert {c.status for c in completed} == {"succeeded"}
-    assert calls["total"] - RUNS <= KILLS * RUNNER_SLOTS
-    assert overview["totalRuns"] == RUNS
-    assert overview["totalTokens"] == sum(c.usage.input + c.usage.output for c in completed)
-    assert overview["totalCost"] == sum((c.cost.total or Decimal(0) for c in completed), Decimal(0))
+    ends_before = asyncio.run(completions(stack))
+    asyncio.run(publish(stack, workspace, partial("{1} {0}".format, unique), range(RUNS)))
+    in_flight: list[int] = []
+    for after in points(seed, RUNS, kills):
+        until_served(simulator, after)
+        in_flight.append(killed_with(stack, simulator, ends_before + sum(in_flight)))
+    completed = asyncio.run(all_completed(stack, workspace, RUNS, RUNS * SECONDS_PER_RUN))
+    repeated = simulator.calls()["total"] - RUNS
+    print(f"seed {seed}: {RUNS} runs, {kills} kills with {in_flight} calls in flight, {repeated} calls repeated")
+    assert repeated <= sum(in_flight)
+    assert max(in_flight) <= RUNNER_SLOTS
+    check_books(client, completed, RUNS)
 
 
-@pytest.mark.timeout(300)
-def test_a_frozen_runner_starts_nothing_when_it_wakes(
-    stack: Stack, client: Client, simulator: Simulator, unique: str
-) -> None:
+def killed_with(stack: Stack, simulator: Simulator, accounted: int) -> int:
+    """Kill the runner; return how many of its calls had no end in the journal. `accounted`: calls that never will."""
+    os.kill(stack.pid("runner"), signal.SIGSTOP)  # so that nothing changes between counting and killing
+    until(lambda: simulator.calls()["in_flight"] == 0, "the provider has answered what it got")
+    ended = asyncio.run(completions(stack)) - accounted
+    kill(stack, "runner")
+    return int(simulator.calls()["total"]) - ended
+
+
+@pytest.mark.soak
+def test_a_long_storm_over_three_runners(stack: Stack, client: Client, simulator: Simulator, unique: str) -> None:
+    runs, kills, workspace, seed = 100_000, 50, workspace_of(client), random.randrange(2**32)
     simulator.when(unique, latency_ms=60)
-    workspace = UUID(client.call("GET", "/api/workspaces").data[0]["id"])
-    with second_runner(stack) as second:
-        until(lambda: ready(second), "the second runner is up")
+    chance = random.Random(seed)
+    with runners_beside(stack, 2) as beside:
         simulator.forget()
-        asyncio.run(publish(stack, workspace, unique))
-        until(lambda: simulator.calls()["served"] >= 200, "200 served")
-        with frozen(stack.pid("runner")):
-            completed = asyncio.run(all_completed(stack, workspace))
-        until(lambda: simulator.calls()["in_flight"] == 0, "all calls have ended")
-        executions = asyncio.run(all_completed(stack, workspace))
-    calls, overview = simulator.calls(), client.counted()["overview"]
-    print(f"{calls['total'] - RUNS} calls repeated, {len(executions) - RUNS} of them with an answer")
-    assert {c.run_id for c in completed} == {c.run_id for c in executions}
-    assert len({c.run_id for c in completed}) == RUNS
-    assert calls["total"] - RUNS <= RUNNER_SLOTS
-    assert overview["totalRuns"] == RUNS
-    assert overview["repeatedExecutions"] == len(executions) - RUNS
+        asyncio.run(publish(stack, workspace, partial("{1} {0}".format, unique), range(runs)))
+        for after in points(seed, runs, kills):
+            until_served(simulator, after)
+            chance.choice(victims(stack, beside))()
+        completed = asyncio.run(all_completed(stack, workspace, runs, runs * SECONDS_PER_RUN))
+    repeated = simulator.calls()["total"] - runs
+    print(f"seed {seed}: {runs} runs, {kills} kills of 3 runners, {repeated} calls repeated")
+    assert repeated <= kills * RUNNER_SLOTS
+    check_books(client, completed, runs)
+
+
+def victims(stack: Stack, beside: list[Beside]) -> list[Callable[[], None]]:
+    return [lambda: kill(stack, "runner"), *(runner.kill for runner in beside)]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.timeout(1800)
+def test_a_frozen_runner_starts_nothing_when_it_wakes(
+    stack: Stack, client: Client, simulator: Simulator, unique: str, times: int
+) -> None:
+    workspace, commits = workspace_of(client), Commits(stack)
+    simulator.when(unique, latency_ms=60)
+    simulator.forget()
+    with runners_beside(stack, 1):
+        executions = asyncio.run(freezes(stack, simulator, workspace, unique, times, commits))
+    runs, repeated = times * RUNS, simulator.calls()["total"] - times * RUNS
+    looked = asyncio.run(commits.check({c.run_id for c in executions}))
+    print(f"{times} freezes, {runs} runs, {repeated} calls repeated, {looked} looks at the committed offsets")
+    assert repeated <= times * RUNNER_SLOTS
+    check_books(client, executions, runs)
+
+
+async def freezes(
+    stack: Stack, simulator: Simulator, workspace: UUID, unique: str, times: int, commits: Commits
+) -> list[RunCompleted]:
+    """Freeze the stack's runner in the middle of work, each time until the other one has ended all of it."""
+    async with commits.watched():
+        for done in range(0, times * RUNS, RUNS):
+            served = simulator.calls()["served"]
+            await publish(stack, workspace, partial("{1} {0}".format, unique), range(done, done + RUNS))
+            await asyncio.to_thread(until_served, simulator, served + 200)
+            with frozen(stack.pid("runner")):
+                await all_completed(stack, workspace, done + RUNS, RUNS * SECONDS_PER_RUN)
+            await asyncio.to_thread(until, lambda: simulator.calls()["in_flight"] == 0, "all calls have ended")
+        return await all_completed(stack, workspace, times * RUNS, RUNS * SECONDS_PER_RUN)
+
+
+def workspace_of(client: Client) -> UUID:
+    return UUID(client.call("GET", "/api/workspaces").data[0]["id"])
+
+
+def points(seed: int, runs: int, kills: int) -> list[int]:
+    """After how many calls to kill."""
+    return sorted(random.Random(seed).sample(range(100, runs - 400), kills))
+
+
+def until_served(simulator: Simulator, least: int) -> None:
+    until(lambda: simulator.calls()["served"] >= least, f"{least} calls are served", 120)
+
+
+def check_books(client: Client, executions: list[RunCompleted], runs: int) -> None:
+    """Every run once, all executions, and totals to the last digit."""
+    overview = client.counted()["overview"]
+    counts = Counter(c.run_id for c in executions)
+    assert {c.status for c in executions} == {"succeeded"}
+    assert len(counts) == overview["totalRuns"] == runs
+    assert overview["repeatedExecutions"] == len(executions) - runs
+    assert overview["totalTokens"] == sum(c.usage.input + c.usage.output for c in executions)
     assert overview["totalCost"] == sum((c.cost.total or Decimal(0) for c in executions), Decimal(0))
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """Stop the process without ending it, as a paused machine does; nobody is told."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-@contextmanager
-def second_runner(stack: Stack) -> Iterator[int]:
-    """Run one more runner beside the stack's, with the same environment; yield its port."""
-    port = free_port()
-    environment = {**psutil.Process(stack.pid("runner")).environ(), "RUNNER_PORT": str(port)}
-    with (stack.home / "logs" / "second-runner.log").open("wb") as log:
-        runner = subprocess.Popen([sys.executable, "-m", "runner"], env=environment, stderr=log)
-    try:
-        yield port
-    finally:
-        runner.terminate()
-        runner.wait()
-
-
-def ready(port: int) -> bool:
-    """Whether the runner with this port is up."""
-    try:
-        return request("GET", f"http://127.0.0.1:{port}/health/ready").status == 200
-    except OSError:
-        return False
-
-
-async def publish(stack: Stack, workspace: UUID, unique: str) -> None:
-    """Publish the runs as an internal service would: straight to Kafka, with a grant for the workspace."""
-    grant = Signer.load("gateway", stack.home / "identity" / "gateway").grant(workspace, ("openai",), 2**31).encode()
-    publisher = Publisher(stack.kafka, linger_ms=5)
-    await publisher.start()
-    await asyncio.gather(*(_publish(publisher, workspace, f"{n} {unique}", grant) for n in range(RUNS)))
-    await publisher.close()
-
-
-async def _publish(publisher: Publisher, workspace: UUID, prompt: str, grant: bytes) -> None:
-    now, body = now_ms(), {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}]}
-    request = RunRequested(
-        run_id=new_id(), workspace_id=workspace, operation="chat", provider="openai", model="gpt-4o-mini", body=body,
-        deadline=now + HOUR_MS, publish_by=now + HOUR_MS, accepted_at=now,
-    )  # fmt: skip
-    headers = [*request.headers(), (GRANT_HEADER, grant)]
-    await publisher.send(BATCHED.name, request.encode(), key=request.run_id.bytes, headers=headers)
-
-
-async def all_completed(stack: Stack, workspace: UUID) -> list[RunCompleted]:
-    """Return the workspace's completions once there is one for each run; then every one that is there."""
-    completed: list[RunCompleted] = []
-    async with asyncio.timeout(120), _completions(stack) as consumer:
-        while len({c.run_id for c in completed}) < RUNS or await _behind(consumer):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found = [r for r in records if dict(r.headers).get(TYPE_HEADER) == RunCompleted.TYPE.encode()]
-                ends = [RunCompleted.model_validate_json(record.value or b"") for record in found]
-                completed += [end for end in ends if end.workspace_id == workspace and end.operation != "check"]
-    return completed
-
-
-async def _behind(consumer: AIOKafkaConsumer) -> bool:
-    ends = await consumer.end_offsets(consumer.assignment())
-    return any([end > await consumer.position(partition) for partition, end in ends.items()])
-
-
-@asynccontextmanager
-async def _completions(stack: Stack) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(COMPLETED.name, bootstrap_servers=stack.kafka, auto_offset_reset="earliest")
-    async with consumer:
-        yield consumer

@@ -4,23 +4,35 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
 
-from common.contracts.topics import CO_PARTITIONED, MAX_MESSAGE_BYTES, TOPICS
+from common.contracts.topics import GENERATIONS, MAX_MESSAGE_BYTES, TOPICS, Generation
 from common.errors import TallyrunError, Unavailable
 
 log = logging.getLogger(__name__)
 
-Headers = Sequence[tuple[str, bytes]]
 Record = ConsumerRecord[bytes, bytes]
+
+
+class Extras(TypedDict, total=False):
+    """What a record may have beside its value. Without a partition its key decides, without a key chance."""
+
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None
+
 
 FETCH_LIMITS = {"max_partition_fetch_bytes": MAX_MESSAGE_BYTES, "fetch_max_bytes": 4 * MAX_MESSAGE_BYTES}
 """aiokafka's defaults (1 MiB a partition) would stall on one large run."""
+
+ANSWER_SECONDS = 10.0
+"""A broker that has not answered for so long is taken for lost: its machine may be gone without a word."""
 
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
@@ -74,88 +86,134 @@ async def _described(admin: AIOKafkaAdminClient) -> list[dict[str, Any]]:
 
 
 def _check(counts: dict[str, int]) -> None:
-    """Raise unless the co-partitioned topics have equal counts, and every other topic its declared one."""
-    found = {t.name: counts[t.name] for t in CO_PARTITIONED}
-    if len(set(found.values())) != 1:
-        raise TopicMismatch(
-            f"partition counts differ: {found}. They must be equal, since a completion goes to its request's"
-            " partition number. Counts never change in place: recreate the topics, or declare a new version."
-        )
-    wrong = {t.name: counts[t.name] for t in TOPICS if t not in CO_PARTITIONED and counts[t.name] != t.partitions}
+    """Raise unless the topics of each generation have equal counts, and every other topic its declared one."""
+    for generation in GENERATIONS:
+        _check_equal(generation, counts)
+    free = {topic.name for generation in GENERATIONS for topic in generation.topics}
+    wrong = {t.name: counts[t.name] for t in TOPICS if t.name not in free and counts[t.name] != t.partitions}
     if wrong:
         raise TopicMismatch(f"topics with another partition count than declared: {wrong}. Recreate them.")
 
 
+def _check_equal(generation: Generation, counts: dict[str, int]) -> None:
+    found = {topic.name: counts[topic.name] for topic in generation.topics}
+    if len(set(found.values())) != 1:
+        raise TopicMismatch(
+            f"partition counts differ: {found}. They must be equal, since a completion goes to its request's"
+            " partition number. Counts never change in place: recreate the topics, or declare a new generation."
+        )
+
+
 class Publisher:
-    """An idempotent producer whose every send is bounded. Start it, and close it, in the app's lifespan."""
+    """An idempotent producer whose every send is bounded. Start it, and close it, in the app's lifespan.
+
+    A batch that fails takes its sequence numbers with it: aiokafka never gives them back, and the broker refuses all
+    that follows in the partition as out of order. So a producer of which one batch has failed is replaced.
+    """
 
     def __init__(self, bootstrap: str, *, linger_ms: int = 0) -> None:
         self._bootstrap = bootstrap
         self._linger_ms = linger_ms
-        self._producer: AIOKafkaProducer | None = None
+        self._current: asyncio.Future[AIOKafkaProducer] | None = None
+        self._retired: dict[AIOKafkaProducer, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
-        """Connect."""
-        self._producer = AIOKafkaProducer(
+        """Connect, or raise `KafkaError`."""
+        producer = await self._connected()
+        self._current = asyncio.get_running_loop().create_future()
+        self._current.set_result(producer)
+
+    async def close(self) -> None:
+        """Flush and disconnect; what a broker that is away does not take in time is given up."""
+        if self._current is None:
+            return
+        if not self._current.cancel():  # it had been connected
+            self._retire(self._current.result())
+        leaving: list[asyncio.Future[Any]] = [self._current, *self._retired.values()]
+        await asyncio.wait(leaving, timeout=CLOSE_SECONDS)
+
+    async def send(
+        self, topic: str, value: bytes | None, *, timeout: float | None = None, **extras: Unpack[Extras]
+    ) -> None:
+        """Return once the broker has acknowledged.
+
+        Raises `Unavailable` if the record was surely not appended, `OutcomeUnknown` if that cannot be said within
+        `timeout` seconds (None waits for ever: for a record that must get there) or after its batch has failed.
+        """
+        assert self._current is not None, "start() first"
+        acknowledged: asyncio.Future[Any] | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                producer = await asyncio.shield(self._current)
+                acknowledged = await producer.send(topic, value, **extras)
+                acknowledged.add_done_callback(partial(self._replace_if_failed, producer))
+                await asyncio.shield(acknowledged)
+        except (TimeoutError, KafkaError) as error:
+            # Until it is in a batch, nothing of it leaves this process; from then on even a refusal proves little,
+            # since an earlier attempt may have been appended.
+            kind = Unavailable if acknowledged is None else OutcomeUnknown
+            raise kind(f"the message broker {_fault(error)}", retry_after=5) from error
+
+    async def deliver(self, topic: str, value: bytes | None, **extras: Unpack[Extras]) -> None:
+        """Try until the broker has acknowledged: for what is known nowhere else."""
+        while True:
+            try:
+                return await self.send(topic, value, **extras)
+            except Unavailable as error:
+                log.warning("a record for %s was refused; trying again: %s", topic, error.message)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             acks="all",
             enable_idempotence=True,
             compression_type="lz4",
             max_request_size=MAX_MESSAGE_BYTES,
             linger_ms=self._linger_ms,
+            request_timeout_ms=round(ANSWER_SECONDS * 1000),
         )
-        await self._producer.start()
-
-    async def close(self) -> None:
-        """Flush and disconnect; what a broker that is away does not take in time is given up."""
-        if self._producer is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self._producer.stop()
-
-    async def send(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """Return once the broker has acknowledged.
-
-        Raises `Unavailable` if the record was surely not appended, `OutcomeUnknown` if that cannot be said within
-        `timeout` seconds (None waits for ever: for a record that must get there).
-        """
-        assert self._producer is not None, "start() first"
         try:
-            async with asyncio.timeout(timeout):
-                acknowledged = await self._producer.send(
-                    topic, value, key=key, partition=partition, headers=list(headers)
-                )
-                await asyncio.shield(acknowledged)
-        except TimeoutError as error:
-            raise OutcomeUnknown("the message broker does not answer", retry_after=5) from error
-        except KafkaError as error:
-            raise Unavailable(f"the message broker refused: {type(error).__name__}", retry_after=5) from error
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
 
-    async def deliver(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> None:
-        """Try until the broker has acknowledged: for what is known nowhere else."""
+    async def _reconnected(self) -> AIOKafkaProducer:
         while True:
             try:
-                return await self.send(topic, value, key=key, headers=headers, partition=partition)
-            except Unavailable as error:
-                log.warning("a record for %s was refused; trying again: %s", topic, error.message)
+                return await self._connected()
+            except Exception:  # whatever it was, sends must go on
+                log.warning("no new producer yet; trying again", exc_info=True)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _replace_if_failed(self, producer: AIOKafkaProducer, acknowledged: asyncio.Future[Any]) -> None:
+        """Make one new producer, however many records failed with the old one, and whether or not anybody waits."""
+        error = acknowledged.exception()
+        if error is not None and producer not in self._retired:
+            log.error("a batch failed; its producer is replaced: %r", error)
+            self._current = asyncio.create_task(self._reconnected())
+            self._retire(producer)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        """Let it finish what other partitions still have with it."""
+        stopping = self._retired[producer] = asyncio.create_task(producer.stop())
+        stopping.add_done_callback(lambda _: self._retired.pop(producer))
+
+
+def _fault(error: TimeoutError | KafkaError) -> str:
+    return "does not answer" if isinstance(error, TimeoutError) else f"refused: {type(error).__name__}"
+
+
+def member_timeouts(session_seconds: float) -> dict[str, int]:
+    """Return the timeouts of a group's member. Its broker may take a session to answer it: the others must rejoin."""
+    session_ms = round(session_seconds * 1000)
+    return {
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": session_ms // 3,
+        "request_timeout_ms": session_ms + round(ANSWER_SECONDS * 1000 / 2),
+    }
 
 
 class ConsumerSilent(Exception):
@@ -163,10 +221,15 @@ class ConsumerSilent(Exception):
 
 
 class SilenceWatch:
-    """Notices a consumer that has gone silent, so that its owner replaces it."""
+    """Notices a consumer that has gone silent, so that its owner replaces it.
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    A member of a group gives its partitions up by that, and waits a session for them: a broker that does not answer
+    is then no reason by itself, since the member finds the next one as soon as a new one would.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, *, member: bool = False) -> None:
         self._consumer = consumer
+        self._member = member
         self._probe_at = time.monotonic() + PROBE_SECONDS
         self._silent = 0
 
@@ -175,13 +238,13 @@ class SilenceWatch:
         if delivered:
             self._silent = 0
         elif time.monotonic() >= self._probe_at:
-            self._probe_at = time.monotonic() + PROBE_SECONDS
             self._silent = self._silent + 1 if await self._behind() else 0
+            self._probe_at = time.monotonic() + PROBE_SECONDS
             if self._silent == SILENT_PROBES:
                 raise ConsumerSilent(f"nothing was delivered for {SILENT_PROBES} probes, though records wait")
 
     async def _behind(self) -> bool:
-        """Whether a partition that is read has more; raise `TimeoutError` where the broker does not say."""
+        """Whether a partition that is read has more, as far as a member knows; others raise `TimeoutError`."""
         reading = self._consumer.assignment() - self._consumer.paused()
         if not reading:
             return False
@@ -191,6 +254,10 @@ class SilenceWatch:
                 return any([end > await self._consumer.position(partition) for partition, end in ends.items()])
         except IllegalStateError:  # a rebalance took a partition away meanwhile
             return False
+        except TimeoutError:
+            if not self._member:
+                raise
+            return True
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
@@ -215,7 +282,12 @@ async def partition_news(bootstrap: str, topic: str, partitions: Sequence[int]) 
 @asynccontextmanager
 async def partition_reader(bootstrap: str, partitions: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
     """Yield a consumer of these partitions, in no group and without commits; where it begins is the caller's to say."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **FETCH_LIMITS)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        request_timeout_ms=round(ANSWER_SECONDS * 1000),
+        **FETCH_LIMITS,
+    )
     try:
         await consumer.start()
         consumer.assign(partitions)

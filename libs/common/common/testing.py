@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
-from common.engines.kafka import kafka_command
+from common.engines.kafka import Node, kafka_command, kafka_commands
 from common.engines.ports import free_port, listening
 from common.engines.postgres import Postgres, start_postgres
 from common.identity import Signer, Verifier, new_key_pair
@@ -35,14 +36,51 @@ class Broker:
 @contextmanager
 def running_broker(home: Path, port: int) -> Iterator[Broker]:
     """Run a broker on this home and port; started again on the same ones it has kept its data."""
-    with (home / "log").open("ab") as log:
-        process = subprocess.Popen(kafka_command(home, port, free_port()), stdout=log, stderr=log)  # noqa: S603 - ours
+    process = _start(kafka_command(home, port, free_port()), home)
     try:
         _wait_for(port, process)
         yield Broker(f"127.0.0.1:{port}", process)
     finally:
-        process.kill()
-        process.wait()
+        _end(process)
+
+
+class ThreeBrokers:
+    """A cluster as production has it, of which a test may lose one."""
+
+    def __init__(self, home: Path) -> None:
+        self._nodes = [Node(number, home / str(number), free_port(), free_port()) for number in (1, 2, 3)]
+        self._commands = kafka_commands(self._nodes)
+        self.bootstrap = ",".join(f"127.0.0.1:{node.port}" for node in self._nodes)
+        self.processes = [self._start(index) for index in range(3)]
+        self._wait()
+
+    def restart(self, index: int) -> None:
+        """End a broker and start it again, on the data that it has kept."""
+        _end(self.processes[index])
+        self.processes[index] = self._start(index)
+        self._wait()
+
+    def stop(self) -> None:
+        """End them all."""
+        for process in self.processes:
+            _end(process)
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        return _start(self._commands[index], self._nodes[index].home)
+
+    def _wait(self) -> None:
+        for node, process in zip(self._nodes, self.processes, strict=True):
+            _wait_for(node.port, process)
+
+
+def _start(command: list[str], home: Path) -> subprocess.Popen[bytes]:
+    with (home / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603 - our own command, no shell
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -75,6 +113,30 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker without topics, that the test may freeze or kill."""
     with running_broker(tmp_path, free_port()) as broker:
         yield broker
+
+
+@pytest.fixture
+def three_brokers(tmp_path: Path) -> Iterator[ThreeBrokers]:
+    """A cluster of three brokers with the declared topics, each kept three times, that may lose one."""
+    brokers = ThreeBrokers(tmp_path)
+    try:
+        asyncio.run(_all_known(brokers.bootstrap))
+        asyncio.run(declare_topics(brokers.bootstrap, replication=3))
+        yield brokers
+    finally:
+        brokers.stop()
+
+
+async def _all_known(bootstrap: str) -> None:
+    """Return once the cluster lists all three brokers: until then it makes no topic of three copies."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while len((await admin.describe_cluster())["brokers"]) < 3:  # noqa: ASYNC110 - another process makes it true
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,8 @@ def _probe_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka, "PROBE_SECONDS", 0)
 
 
-def watch_of(consumer: Consumer) -> SilenceWatch:
-    return SilenceWatch(consumer)  # type: ignore[arg-type] # as much of a consumer as it asks for
+def watch_of(consumer: Consumer, *, member: bool = False) -> SilenceWatch:
+    return SilenceWatch(consumer, member=member)  # type: ignore[arg-type] # as much of a consumer as it asks for
 
 
 async def silent_after(watch: SilenceWatch, polls: int) -> bool:
@@ -65,3 +65,17 @@ async def test_a_delivery_starts_the_count_anew() -> None:
     assert not await silent_after(watch, 2)
     await watch.note(delivered=True)
     assert not await silent_after(watch, 2)
+
+
+class Unanswered(Consumer):
+    """Its broker is away."""
+
+    async def end_offsets(self, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
+        raise TimeoutError
+
+
+async def test_a_broker_that_does_not_answer_costs_a_member_its_place_only_after_three_probes() -> None:
+    with pytest.raises(TimeoutError):
+        await watch_of(Unanswered(set())).note(delivered=False)
+    assert not await silent_after(watch_of(Unanswered(set()), member=True), 2)
+    assert await silent_after(watch_of(Unanswered(set()), member=True), 3)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -20,9 +21,13 @@ from common.errors import Unavailable
 from common.http import service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from common.singleflight import Singleflight
 
 MAX_BODY_BYTES = 64 * 1024
 """Nobody posts here."""
+
+READY_SECONDS = 3
+"""A database that froze answers no probe; a longer wait here would only add a second timeout to the prober's."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -49,8 +54,14 @@ def create_app(settings: Settings) -> FastAPI:
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             yield
 
+    probes = Singleflight[list[dict[str, Any]]]()
+
     async def ready() -> None:
-        await clickhouse.rows("alive")
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await probes.ask("alive", lambda: clickhouse.rows("alive"))
+        except TimeoutError as error:
+            raise Unavailable("the analytics database does not answer", retry_after=5) from error
         if not consumer.running():
             raise Unavailable("the consumer is not connected", retry_after=1)
 

@@ -31,6 +31,17 @@ SETTINGS = {
     "max_partitions_per_insert_block": 0,
     # Consumers ignore fields they do not know.
     "input_format_skip_unknown_fields": 1,
+    # A seal names up to 12,000 hours in its text: bound parameters travel in the URL, 128 KiB each at most.
+    "max_query_size": 16 * 1024 * 1024,
+}
+
+OVER_HTTP: dict[str, Any] = {
+    # Every request is whole in itself: replicas behind one address share no sessions, and one that was given up here
+    # and still runs there locks none.
+    "autogenerate_session_id": False,
+    # Seconds. A server that froze is noticed, and asked again.
+    "connect_timeout": 5,
+    "send_receive_timeout": 60,
 }
 
 _BAD_DATA = (
@@ -102,7 +113,8 @@ class ClickHouse:
         return client
 
     def _connect(self, database: str | None) -> Client:
-        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=SETTINGS)
+        transport = OVER_HTTP if self._dsn.startswith("http") else {}
+        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=SETTINGS, **transport)
         self._clients.append(client)
         return client
 
@@ -114,7 +126,7 @@ class ClickHouse:
             if name not in applied:
                 for statement in statements:
                     self._client.command(statement)
-                self._client.insert("migrations", [[name]], ["name"])
+                self._client.command(_sql("record_migration"), {"name": name})
 
 
 def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:

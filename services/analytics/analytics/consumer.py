@@ -12,15 +12,15 @@ from aiokafka.structs import OffsetAndMetadata
 from analytics.ingest import Refused
 from analytics.telemetry import REJECTED, STORED
 from common.contracts.runs_v1 import RunRejected
-from common.contracts.topics import BATCHED, COMPLETED, REQUESTED
+from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
 from common.errors import Unavailable
-from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, stop_consumer
+from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, member_timeouts, stop_consumer
 
 log = logging.getLogger(__name__)
 
-TOPICS = (COMPLETED.name, REQUESTED.name, BATCHED.name)
-FIRST = TopicPartition(COMPLETED.name, 0)
+TOPICS = tuple(topic.name for generation in GENERATIONS for topic in generation.topics)
+FIRST = TopicPartition(GENERATIONS[0].completed.name, 0)
 
 IDLE_MS = 500
 LINGER_SECONDS = 0.25
@@ -45,7 +45,7 @@ class Consumer:
     def __init__(self, bootstrap: str, group: str, session_seconds: float, store: Store, publisher: Publisher) -> None:
         self._bootstrap = bootstrap
         self._group = group
-        self._session_ms = round(session_seconds * 1000)
+        self._session_seconds = session_seconds
         self._store = store
         self._publisher = publisher
         self._consumer: AIOKafkaConsumer | None = None
@@ -55,7 +55,7 @@ class Consumer:
         return self._consumer is not None
 
     def owns_first(self) -> bool:
-        """Whether partition 0 of the completed topic is read here: one of all replicas owns it."""
+        """Whether the first completed topic's partition 0 is read here: one of all replicas owns it."""
         return self._consumer is not None and FIRST in self._consumer.assignment()
 
     async def run(self) -> None:
@@ -74,14 +74,13 @@ class Consumer:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            session_timeout_ms=self._session_ms,
-            heartbeat_interval_ms=self._session_ms // 3,
+            **member_timeouts(self._session_seconds),
             **FETCH_LIMITS,
         )
         try:
             await consumer.start()
             self._consumer = consumer
-            watch = SilenceWatch(consumer)
+            watch = SilenceWatch(consumer, member=True)
             while True:
                 await watch.note(delivered=await self._turn(consumer))
         finally:

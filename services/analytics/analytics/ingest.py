@@ -13,7 +13,7 @@ from analytics.hours import Hour, hour_of
 from common.admission import Admission, Admitted
 from common.contracts.event import TYPE_HEADER
 from common.contracts.runs_v1 import Millis, Operation, RunCompleted
-from common.contracts.topics import COMPLETED
+from common.contracts.topics import GENERATIONS
 from common.ids import now_ms
 from common.kafka import Record
 
@@ -30,6 +30,8 @@ ACCEPTED = Table(
 )
 MARKS = Table("dirty_hours", ("workspace_id", "hour", "state", "mark", "marked_at", "appended_at", "sign"))
 
+COMPLETED_TOPICS = frozenset(generation.completed.name for generation in GENERATIONS)
+
 COMPLETION_TYPES = (None, RunCompleted.TYPE.encode())
 """The completed topic carries the runner's journal too. A record without a type is judged by its content."""
 
@@ -41,6 +43,7 @@ class Identity(BaseModel):
     execution_id: UUID
     workspace_id: UUID
     operation: Operation
+    status: str  # one that is missing would be stored as the first of its kind, succeeded
     accepted_at: Millis
     completed_at: Millis
 
@@ -93,7 +96,7 @@ class Ingest:
     def _sort(self, records: Iterable[Record]) -> Batch:
         batch = Batch([], [], [])
         for record in records:
-            if record.topic == COMPLETED.name:
+            if record.topic in COMPLETED_TOPICS:
                 _sort_completed(record, batch)
             elif row := self._accepted(record):
                 batch.accepted.append(row)
@@ -109,7 +112,7 @@ class Ingest:
         return Row(record, line, (request.workspace_id, hour_of(request.accepted_at)))
 
     async def _insert(self, rows: list[Row], *tables: Table) -> list[Refused]:
-        """Insert into every table; bisect a batch that is refused until its bad rows stand alone."""
+        """Insert into every table; take a batch that is refused apart until its bad rows stand alone."""
         if not rows:
             return []
         try:
@@ -118,9 +121,31 @@ class Ingest:
         except BadDataError as error:
             if len(rows) == 1:
                 return [Refused(rows[0].record, f"malformed: {error}")]
-            half = len(rows) // 2
-            return [*await self._insert(rows[:half], *tables), *await self._insert(rows[half:], *tables)]
+            parts = await asyncio.to_thread(_apart, rows)
+            return [refused for part in parts for refused in await self._insert(part, *tables)]
         return []
+
+
+def _apart(rows: list[Row]) -> list[list[Row]]:
+    """Return those that look sound together, and each of the others alone; where that does not part them, two halves.
+
+    A guess that saves inserts: 20 for each bad row of a large batch. The engine judges both.
+    """
+    sound: list[Row] = []
+    suspect: list[Row] = []
+    for row in rows:
+        (sound if _looks_sound(row.line) else suspect).append(row)
+    if sound and suspect:
+        return [sound, *([row] for row in suspect)]
+    return [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+
+
+def _looks_sound(line: bytes) -> bool:
+    try:
+        RunCompleted.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
 
 
 def _sort_completed(record: Record, batch: Batch) -> None:

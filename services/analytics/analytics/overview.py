@@ -105,8 +105,9 @@ class Overviews:
         return {row["run_id"]: row["prompt_preview"] for row in rows}
 
 
-_SUMS = ("runs", "executions", "succeeded", "failed", "unpriced", "tokens", "latency_ms")
-_NO_USAGE: dict[str, Any] = {**dict.fromkeys(_SUMS, 0), "cost": Decimal(0)}
+_SUMS = ("runs", "executions", "succeeded", "failed", "unpriced", "repeated_unpriced", "tokens", "latency_ms")
+_AMOUNTS = ("cost", "repeated_cost")
+_NO_USAGE: dict[str, Any] = {**dict.fromkeys(_SUMS, 0), **dict.fromkeys(_AMOUNTS, Decimal(0))}
 
 
 def _add(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -114,8 +115,8 @@ def _add(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    cost = EXACT.add(one["cost"], other["cost"])
-    return {**{name: one[name] + other[name] for name in _SUMS}, "cost": cost}
+    counts = {name: one[name] + other[name] for name in _SUMS}
+    return counts | {name: EXACT.add(one[name], other[name]) for name in _AMOUNTS}
 
 
 def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
@@ -131,6 +132,8 @@ def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
         avg_latency=now["latency_ms"] / now["succeeded"] if now["succeeded"] else 0.0,
         unpriced_runs=now["unpriced"],
         repeated_executions=now["executions"] - now["runs"],
+        repeated_cost=now["repeated_cost"],
+        unpriced_repeats=now["repeated_unpriced"],
         period_comparison=_compare(now, before),
     )
 

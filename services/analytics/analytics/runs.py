@@ -20,7 +20,7 @@ RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
 
 WAIT_SECONDS = 2.0
 APPENDED_WITHIN_MS = 30_000
-"""A request is appended this soon after the time its id or its gateway gives it, clocks that differ included."""
+"""A request is appended this soon after the time its id gives it, clocks that differ included."""
 
 WINDOWS = (HOUR, DAY, 31 * DAY, LAST)
 """How far back a page is looked for, in seconds: as a rule the last hour has it, and nothing older is read."""
@@ -107,15 +107,16 @@ class Runs:
         now = self._clock()
         if found := await self._finished(workspace, run_id):
             return found
-        time = accepted_at or _time_of(run_id)
-        all_read = await self._reading.passes(min(now, time + APPENDED_WITHIN_MS) if time else now, WAIT_SECONDS)
+        made = _time_of(run_id)
+        # A named run may be sent again under its first time, whenever its caller likes.
+        all_read = await self._reading.passes(min(now, made + APPENDED_WITHIN_MS) if made else now, WAIT_SECONDS)
         if found := await self._finished(workspace, run_id):
             return found
         if row := (await self._accepted(workspace, [run_id], 0, LAST)).get(run_id):
             return views.accepted_detail(row)
         if all_read:
             raise NotFound(f"no run {run_id}")
-        return views.unknown_detail(run_id, time)
+        return views.unknown_detail(run_id, accepted_at or made)
 
     async def _finished(self, workspace: UUID, run_id: UUID) -> RunDetail | None:
         executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import AttemptView, ExecutionView, RunDetail, RunSummary, TokensUsed
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -43,6 +43,7 @@ def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
         catalogue=first["catalogue"] or None,
         error=first["error"] or None,
         attempts=[view for execution in executions for view in _attempts(execution)],
+        execution_details=[_execution(execution) for execution in executions],
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
     )
@@ -69,6 +70,7 @@ def accepted_detail(row: Row) -> RunDetail:
         catalogue=None,
         error=None,
         attempts=[],
+        execution_details=[],
         queued_ms=None,
         prompt_preview="",
     )
@@ -149,6 +151,18 @@ def _components(executions: Sequence[Row]) -> dict[str, Decimal]:
         for name, amount in execution["cost_components"].items():
             amounts[name].append(amount)
     return {name: total(parts) for name, parts in amounts.items()}
+
+
+def _execution(execution: Row) -> ExecutionView:
+    return ExecutionView(
+        execution_id=str(execution["execution_id"]),
+        status=execution["status"],
+        completed_at=iso(execution["completed_at"]),
+        priced=execution["priced"],
+        cost=_cost([execution]),
+        error_code=execution["error_code"] or None,
+        attempts=_attempts(execution),
+    )
 
 
 def _attempts(execution: Row) -> list[AttemptView]:

@@ -1,7 +1,8 @@
 """Analytics on real engines: the whole service, and its parts on the database alone."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,25 +12,31 @@ from uuid import UUID
 import httpx2
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
+from tests.support.analytics import Replicas
+from tests.support.clickhouse import running_server
 
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse
 from analytics.ingest import Ingest, Refused
 from analytics.sealer import Sealer
 from analytics.settings import Settings
+from analytics.watermark import Watermark
 from common.admission import Admission
 from common.contracts.event import GRANT_HEADER, Event
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested, Usage
-from common.contracts.topics import COMPLETED
+from common.contracts.topics import COMPLETED, REQUESTED
+from common.engines.ports import free_port
 from common.identity import Signer, Verifier
 from common.ids import new_id, now_ms
-from common.kafka import Record
+from common.kafka import Publisher, Record
 
 Make = Callable[..., RunCompleted]
 Request = Callable[..., RunRequested]
 Store = Callable[[Iterable[Event]], Awaitable[list[Refused]]]
 AsRecord = Callable[..., Record]
-Start = Callable[[str], AbstractAsyncContextManager[httpx2.AsyncClient]]
+Publish = Callable[[list[RunCompleted]], Awaitable[None]]
+Start = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
 @pytest.fixture
@@ -139,10 +146,10 @@ def count(ingest: Ingest, sealer: Sealer, as_record: AsRecord) -> Store:
 @pytest.fixture
 def start(clickhouse: tuple[str, str], kafka: str, identity_dir: Path, gateway_signer: Signer) -> Start:
     """Run the whole service under this consumer group, on the test's own database; yield the gateway's client."""
-    dsn, name = clickhouse
+    own, name = clickhouse
 
     @asynccontextmanager
-    async def start(group: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async def start(group: str, dsn: str = own) -> AsyncIterator[httpx2.AsyncClient]:
         app = create_app(
             Settings(
                 kafka_bootstrap_servers=kafka,
@@ -167,3 +174,71 @@ def start(clickhouse: tuple[str, str], kafka: str, identity_dir: Path, gateway_s
 def group() -> str:
     """A consumer group of the test's own: topics are shared by the whole run, and read from their beginning."""
     return f"analytics-{new_id()}"
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_server(tmp_path_factory.mktemp("server"), free_port()) as server:
+        yield server.url
+
+
+@pytest.fixture
+async def remote(_server: str) -> AsyncIterator[ClickHouse]:
+    """A fresh database of an engine in another process, reached over HTTP."""
+    database = ClickHouse(_server, f"test_{new_id().hex}")
+    await database.migrate()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def replicas(kafka: str, identity_dir: Path, remote: ClickHouse, group: str) -> Iterator[Replicas]:
+    """Starts processes of analytics that share the remote database and this consumer group."""
+    replicas = Replicas(
+        {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "KAFKA_REPLICATION": "1",
+            "IDENTITY_DIR": str(identity_dir),
+            "CLICKHOUSE_DSN": remote._dsn,
+            "CLICKHOUSE_DATABASE": remote._database,
+            "CONSUMER_GROUP": group,
+            "LOG_LEVEL": "CRITICAL",
+        }
+    )
+    yield replicas
+    replicas.stop()
+
+
+@pytest.fixture
+async def watermark(kafka: str, group: str) -> AsyncIterator[Watermark]:
+    watermark = Watermark(kafka, group)
+    await watermark.start()
+    yield watermark
+    await watermark.close()
+
+
+@pytest.fixture
+def publish(publisher: Publisher, requested: Request, grant: tuple[str, bytes]) -> Publish:
+    """Publish these, one request, and one completion that the engine refuses."""
+
+    async def publish(events: list[RunCompleted]) -> None:
+        request = requested()
+        poison = events[0].encode().replace(b'"status"', b'"status":"triumphant","state"')
+        await asyncio.gather(
+            publisher.send(REQUESTED.name, request.encode(), headers=[*request.headers(), grant]),
+            publisher.send(COMPLETED.name, poison, headers=events[0].headers()),
+            *(
+                publisher.send(COMPLETED.name, event.encode(), key=event.run_id.bytes, headers=event.headers())
+                for event in events
+            ),
+        )
+
+    return publish
+
+
+@pytest.fixture
+async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    yield admin
+    await admin.close()

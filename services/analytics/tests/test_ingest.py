@@ -26,6 +26,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "no UUID": lambda value: value.replace(b'"execution_id":"', b'"execution_id":"x'),
     "a time after 2100": lambda value: value.replace(b'"accepted_at":1', b'"accepted_at":9999'),
     "an unknown status": lambda value: value.replace(b'"succeeded"', b'"triumphant"'),
+    "no status": lambda value: value.replace(b'"status"', b'"state"'),
     "negative tokens": lambda value: value.replace(b'"input":10', b'"input":-10'),
     "half a token": lambda value: value.replace(b'"input":10', b'"input":10.5'),
     "more tokens than there are": lambda value: value.replace(b'"input":10', b'"input":1099511627777'),
@@ -33,6 +34,11 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
     "no number": lambda value: value.replace(b'"0.001"', b'"NaN"'),
     "a cost that would overflow": lambda value: value.replace(b'"0.001"', b'"1e19"'),
     "priced without a total": lambda value: value.replace(b'"total":"0.001",', b""),
+    "not UTF-8": lambda value: value.replace(b"four", b"\xff\xfe"),
+    "half a surrogate pair": lambda value: value.replace(b"four", b"\\ud83d"),
+    "a number beyond all": lambda value: value.replace(b'"latency_ms":800', b'"latency_ms":1e400'),
+    "no list of labels": lambda value: value.replace(b'"labels":{}', b'"labels":[1]'),
+    "nested too deep": lambda value: value.replace(b'"attempts":[]', b'"attempts":' + b"[" * 9999 + b"]" * 9999),
     "a field twice": lambda value: value.replace(b'"status"', b'"status":"failed","status"'),
 }
 

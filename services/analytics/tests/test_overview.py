@@ -169,6 +169,25 @@ async def test_a_second_execution_counts_once_in_runs_and_twice_in_cost(
     assert answer.overview.unpriced_runs == 8  # by any of them: what it cost is not whole
 
 
+async def test_repeats_are_shown_with_what_they_cost_and_unpriced_ones_beside_it(
+    completed: Make, count: Store, overviews: Overviews, workspace: UUID
+) -> None:
+    runs = [completed(accepted_at=NOW, cost=Cost(priced=True, total=Decimal("0.5"))) for _ in range(4)]
+    prices = [Cost(priced=True, total=Decimal("0.25") + Decimal("1e-18")), Cost(priced=False)]
+    again = [
+        run.model_copy(update={"execution_id": uuid4(), "completed_at": NOW + 5_000 + n, "cost": cost})
+        for run in runs[:2]
+        for n, cost in enumerate(prices)
+    ]
+    await count([*again, *runs, *again])
+
+    totals = (await overviews.overview(workspace, "7d")).overview
+
+    assert (totals.total_runs, totals.repeated_executions, totals.unpriced_repeats) == (4, 4, 2)
+    assert totals.repeated_cost == Decimal("0.5") + Decimal("2e-18")
+    assert totals.total_cost == 2 + totals.repeated_cost
+
+
 async def test_unpriced_runs_are_counted_beside_the_cost(
     completed: Make, count: Store, overviews: Overviews, workspace: UUID
 ) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from uuid import UUID, uuid5
 
 import pytest
@@ -8,7 +9,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.ingest import Ingest
 from analytics.runs import Runs
 from common.contracts.answers_v1 import RunSummary
-from common.contracts.runs_v1 import Cost, RunCompleted, RunError, RunRequested
+from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested
 from common.contracts.topics import DAY_MS, REQUESTED
 from common.errors import InvalidRequest, NotFound
 from common.ids import NAMESPACE, new_id, now_ms
@@ -119,14 +120,16 @@ async def test_an_unknown_run_is_accepted_until_everything_that_could_tell_is_re
 
 
 async def test_how_far_must_be_read(runs: Runs, reading: Reading, workspace: UUID) -> None:
-    before, old = now_ms(), now_ms() - DAY_MS
-    for run_id, hint in ((new_id(), None), (uuid5(NAMESPACE, "a"), None), (uuid5(NAMESPACE, "a"), old)):
+    before, named = now_ms(), uuid5(NAMESPACE, "a")
+    a_day_old = UUID(int=new_id().int - (DAY_MS << 80))  # a UUIDv7 begins with its milliseconds
+    for run_id, hint in ((new_id(), None), (named, None), (named, before - DAY_MS), (a_day_old, None)):
         with pytest.raises(NotFound):
             await runs.detail(workspace, run_id, hint)
-    recent, without_time, hinted = reading.asked
+    recent, without_time, named_long_ago, old = reading.asked
     assert recent >= before
     assert without_time >= before
-    assert old < hinted < before
+    assert named_long_ago >= before  # its caller may have sent it again just now
+    assert old < before
 
 
 async def test_a_run_that_is_stored_during_the_wait_is_found(
@@ -156,3 +159,24 @@ async def test_a_repeated_run_shows_all_it_cost(
     assert (seen.executions, seen.total_tokens, str(seen.cost)) == (2, 30, "0.002000000000000000")
     assert seen.output == "four"
     assert other.cost is None
+
+
+async def test_a_repeated_run_tells_its_executions_apart(
+    ingest: Ingest, runs: Runs, completed: Make, as_record: AsRecord, workspace: UUID
+) -> None:
+    lost = Attempt(number=1, started_at=1, latency_ms=2, outcome="unknown", error="timeout")
+    known = Attempt(number=1, started_at=5, latency_ms=2, outcome="known", status_code=200)
+    first = completed(status="failed", cost=Cost(priced=False), attempts=[lost])
+    again = {"execution_id": new_id(), "completed_at": first.completed_at + 1, "status": "succeeded"}
+    priced = {"cost": Cost(priced=True, total=Decimal("0.002")), "attempts": [known]}
+    await ingest.store([as_record(run) for run in (first.model_copy(update=again | priced), first)])
+
+    seen = await runs.detail(workspace, first.run_id, None)
+
+    assert [(e.status, e.priced, e.cost) for e in seen.execution_details] == [
+        ("failed", False, None),
+        ("succeeded", True, Decimal("0.002")),
+    ]
+    assert [[a.outcome for a in e.attempts] for e in seen.execution_details] == [["unknown"], ["known"]]
+    assert seen.execution_details[0].execution_id == str(first.execution_id)
+    assert (seen.executions, seen.cost, len(seen.attempts)) == (2, None, 2)

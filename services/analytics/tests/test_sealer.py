@@ -3,6 +3,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
 from importlib.resources import files
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -58,6 +59,48 @@ async def test_a_mark_set_while_its_hour_is_sealed_is_not_cleared(
     assert await sealer.seal() == 0
     answer = await Overviews(database, now_ms).overview(workspace, "7d")
     assert answer.overview.total_runs == 2
+
+
+async def test_a_seal_that_writes_late_does_not_overwrite_a_newer_one(
+    database: ClickHouse, ingest: Ingest, completed: Make, as_record: AsRecord, workspace: UUID
+) -> None:
+    read, write = asyncio.Event(), asyncio.Event()
+
+    class Late:
+        """Reads at once, and stands still before it writes what it has read."""
+
+        rows, insert = database.rows, database.insert
+
+        async def execute(self, query: str, **parameters: Any) -> None:
+            into, _, select = re.sub("^--.*$", "", _statement(query), flags=re.MULTILINE).partition(")")
+            await _command(
+                database, f"CREATE TABLE late_{query} ENGINE = Memory AS {select}", **parameters | {"version": 0}
+            )
+            read.set()
+            await write.wait()
+            await _command(
+                database, f"{into}) SELECT * REPLACE ({int(parameters['version'])} AS `0`) FROM late_{query}"
+            )
+
+    run = completed(prompt_id="p")
+    await ingest.store([as_record(run)])
+    late = asyncio.create_task(Sealer(Late(), lambda: True).seal())
+    await read.wait()
+    await ingest.store([as_record(completed(accepted_at=run.accepted_at, prompt_id="p"))])
+    assert await Sealer(database, lambda: True).seal() == 1
+    write.set()
+    assert await late == 1
+    answer = await Overviews(database, now_ms).overview(workspace, "7d")
+    assert answer.overview.total_runs == 2
+    assert [row.runs for row in answer.expensive_prompts] == [2]
+
+
+def _statement(query: str) -> str:
+    return (files("analytics") / "queries" / f"{query}.sql").read_text()
+
+
+async def _command(database: ClickHouse, statement: str, **parameters: object) -> None:
+    await database._run(lambda: database._client.command(statement, parameters or None))
 
 
 async def test_a_group_that_vanished_becomes_zeros(
@@ -126,7 +169,7 @@ async def test_sealing_an_hour_reads_that_hour_alone(
     await count([completed(accepted_at=now, prompt_id="p"), completed(accepted_at=now - 40 * DAY_MS, prompt_id="p")])
     hour, day = stamp(hour_of(now)), date_of(now)
     parameters = {"hours": [(workspace, hour)], "days": [(workspace, day)], "named": 1, "version": 1}
-    statement = (files("analytics") / "queries" / f"{query}.sql").read_text()
+    statement = _statement(query)
     select = re.sub(r"^--.*$|INSERT INTO [^)]*\)", "", statement, flags=re.MULTILINE)
     plan = await database._run(lambda: database._client.query(f"EXPLAIN indexes = 1 {select}", parameters).result_rows)
     assert "element set" in str(plan)

@@ -23,15 +23,22 @@ class Analytics:
         return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)
 
     async def run(self, workspace_id: UUID, run_id: UUID, accepted_at: int | None) -> bytes:
-        """Return one run's JSON, or raise `NotFound`. A named id carries no time: `accepted_at` (UTC ms) helps."""
+        """Return one run's JSON, or raise `NotFound` once it cannot turn up any more.
+
+        A named id carries no time: `accepted_at` (UTC ms) says when it was last sent to the broker.
+        """
         hint = {} if accepted_at is None else {"accepted_at": str(accepted_at)}
         return await self._client.call("GET", f"/workspaces/{workspace_id}/runs/{run_id}", params=hint)
 
-    async def finished(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail | None:
-        """Return the run, or None while it has not ended."""
+    async def detail(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail:
+        """Return one run as far as it got, or raise `NotFound`; without a provider it may yet turn out not to be."""
         content = await self.run(workspace_id, run_id, accepted_at)
         # Pydantic would read a Decimal through a float, and lose digits.
-        run = Success[RunDetail].model_validate(json.loads(content, parse_float=Decimal)).data
+        return Success[RunDetail].model_validate(json.loads(content, parse_float=Decimal)).data
+
+    async def finished(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail | None:
+        """Return the run, or None while it has not ended."""
+        run = await self.detail(workspace_id, run_id, accepted_at)
         return None if run.status == "accepted" else run
 
     async def key_usage(self, workspace_id: UUID) -> dict[str, UsageCount]:

@@ -1,8 +1,9 @@
 """Wiring: the only place that knows every part."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
@@ -13,13 +14,17 @@ from common.identity import Signer
 from common.kafka import Publisher, declare_topics
 from common.providers import Providers
 from gateway.analytics import Analytics
+from gateway.claims import prune_for_ever
 from gateway.connect import Connecting
 from gateway.grants import Grants
-from gateway.publish import RequestLog
+from gateway.publish import CompletedLog, RequestLog
+from gateway.rejected_log import KafkaRejectedLog
+from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
 from gateway.settings import GatewaySettings
@@ -87,9 +92,16 @@ def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
             await connections.store.start(operator)
             await connections.publisher.start()
             await connections.replies.start()
+            opened.push_async_callback(_cancelled, asyncio.create_task(prune_for_ever(connections.store)))
             yield
 
     return lifespan
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
@@ -109,9 +121,19 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     connecting = Connecting(
         vault=vault, requests=requests, replies=replies, grants=grants, providers=providers, wait_seconds=wait
     )
+    rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
+    replays = Replays(
+        rejected=rejected,
+        requests=requests,
+        completions=CompletedLog(connections.publisher, settings.publish_seconds),
+        grants=grants,
+        store=store,
+        stored=analytics,
+    )
     return [
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
+        RejectedRoutes(tokens, rejected, replays).router,
     ]

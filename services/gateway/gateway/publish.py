@@ -1,15 +1,15 @@
-"""Requests onto the log: each send is bounded, and a lost acknowledgement is told with the run's id."""
+"""Records onto the log: each send is bounded, and a lost acknowledgement is told with the run's id."""
 
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import RunRequested
-from common.contracts.topics import MAX_BODY_BYTES, MAX_VALUE_BYTES, REQUESTED
+from common.contracts.topics import COMPLETED, MAX_BODY_BYTES, MAX_VALUE_BYTES, REQUESTED
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
 
 
 class RequestLog:
-    """Appends runs to `runs.requested.v1`."""
+    """Appends runs, to `runs.requested.v1` unless told otherwise."""
 
     def __init__(self, publisher: Publisher, publish_seconds: float) -> None:
         self._publisher = publisher
@@ -19,7 +19,9 @@ class RequestLog:
         """Return the time (UTC ms) after which a record sent now must count as never accepted."""
         return now_ms() + round(self._seconds * 1000)
 
-    async def append(self, request: RunRequested, grant: str) -> None:
+    async def append(
+        self, request: RunRequested, grant: str, topic: str = REQUESTED.name, partition: int | None = None
+    ) -> None:
         """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
         value = request.encode()
         if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
@@ -27,8 +29,22 @@ class RequestLog:
         headers = [*request.headers(), (GRANT_HEADER, grant.encode())]
         try:
             await self._publisher.send(
-                REQUESTED.name, value, key=request.run_id.bytes, headers=headers, timeout=self._seconds
+                topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
             )
         except OutcomeUnknown as error:
             error.run_id = str(request.run_id)
             raise
+
+
+class CompletedLog:
+    """Appends completions again that analytics had set aside. Stored twice, one is still counted once."""
+
+    def __init__(self, publisher: Publisher, publish_seconds: float) -> None:
+        self._publisher = publisher
+        self._seconds = publish_seconds
+
+    async def append(self, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], partition: int) -> None:
+        """Return once the broker has acknowledged; else raise `Unavailable` or `OutcomeUnknown`."""
+        await self._publisher.send(
+            COMPLETED.name, value, key=key, headers=headers, partition=partition, timeout=self._seconds
+        )

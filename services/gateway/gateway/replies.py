@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 IDLE_MS = 1000
 """After this long without a record the broker is asked whether there is one."""
 
-PROBE_SECONDS = 3
-SILENT_PROBES = 3
 RESTART_SECONDS = 0.5
 
 Reply = asyncio.Future[RunCompleted]

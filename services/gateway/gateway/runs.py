@@ -8,7 +8,7 @@ from uuid import UUID
 from common.contracts.answers_v1 import RunDetail
 from common.contracts.runs_v1 import ReplyTo, RunRequested
 from common.contracts.topics import DAY_MS
-from common.errors import NotFound, StillRunning, TallyrunError, Unavailable
+from common.errors import NotFound, StillRunning, TallyrunError, TooLarge, Unavailable
 from common.ids import now_ms
 from common.providers import Providers
 from gateway import metrics
@@ -54,29 +54,28 @@ class Runs:
         self._providers = providers
         self._wait_seconds = sync_wait_seconds
 
-    async def accept(self, caller: Caller, prompt: Prompt, idempotency_key: str | None) -> UUID:
+    async def ticket(self, caller: Caller, prompt: Prompt, idempotency_key: str | None) -> Ticket:
+        """Return a new run's ticket, or that of the run which the workspace gave this key to."""
+        self._providers.find(prompt.provider)  # before anything is claimed
+        if idempotency_key is None:
+            return new_ticket()
+        # Hashed as parsed, and without defaults: neither whitespace nor a field that a release adds makes another body.
+        body = prompt.model_dump_json(exclude_defaults=True).encode()
+        return await claimed_ticket(self._claims, caller.workspace_id, idempotency_key, body)
+
+    async def accept(self, caller: Caller, prompt: Prompt, ticket: Ticket) -> UUID:
         """Return the run's id once the broker has the run; it has a day."""
-        ticket = await self._ticket(caller, prompt, idempotency_key)
         await self._publish(caller, prompt, ticket, lifetime_ms=DAY_MS)
         metrics.ACCEPTED.labels("async").inc()
         return ticket.run_id
 
-    async def run(self, caller: Caller, prompt: Prompt, idempotency_key: str | None) -> RunResult:
+    async def run(self, caller: Caller, prompt: Prompt, ticket: Ticket) -> RunResult:
         """Return the run's result, or raise its error; `StillRunning` when the wait is over."""
-        ticket = await self._ticket(caller, prompt, idempotency_key)
         with self._replies.expect(ticket.run_id) as reply:
             lifetime_ms = round(self._wait_seconds * 1000)
             await self._publish(caller, prompt, ticket, lifetime_ms, self._replies.reply_to)
             metrics.ACCEPTED.labels("sync").inc()
             return await self._awaited(caller, ticket, reply)
-
-    async def _ticket(self, caller: Caller, prompt: Prompt, idempotency_key: str | None) -> Ticket:
-        self._providers.find(prompt.provider)  # before anything is claimed
-        if idempotency_key is None:
-            return new_ticket()
-        # Hashed as parsed: whitespace and the order of our own fields make no other body.
-        body = prompt.model_dump_json().encode()
-        return await claimed_ticket(self._claims, caller.workspace_id, idempotency_key, body)
 
     async def _publish(
         self, caller: Caller, prompt: Prompt, ticket: Ticket, lifetime_ms: int, reply_to: ReplyTo | None = None
@@ -84,10 +83,17 @@ class Runs:
         """Publish the run unless the broker has it. Sent again, it keeps its id and time, and gets a new deadline."""
         if ticket.published:
             return
+        if ticket.repeated:
+            await self._claims.claim_again(ticket.run_id, now_ms())
         deadline = lifetime_ms + (now_ms() if ticket.repeated else ticket.accepted_at)
         request = self._request(caller, prompt, ticket, deadline, reply_to)
         grant = self._grants.shared(caller.workspace_id, prompt.provider, deadline, lifetime_ms)
-        await self._requests.append(request, grant)
+        try:
+            await self._requests.append(request, grant)
+        except TooLarge:
+            if ticket.named:
+                await self._claims.release(ticket.run_id)
+            raise
         if ticket.named:
             await self._note_published(ticket.run_id)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, func, select, text, update
+from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -17,11 +17,14 @@ from sqlalchemy.types import BigInteger, DateTime, Text
 from common.errors import Conflict, NotFound, Unavailable
 from common.ids import new_id
 from gateway.claims import Claim
+from gateway.replay import ReplayClaim
 from gateway.tokens import Caller, Role
 
 DEFAULT_WORKSPACE = "default"
 STARTUP_LOCK = 7_411_0001
 """Any constant: replicas that start together create the tables one after the other."""
+
+PRUNING_LOCK = 7_411_0002
 
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 10
@@ -57,15 +60,28 @@ class Token(_Table):
     revoked_at: Mapped[datetime | None]
 
 
-class RunClaim(_Table):
-    """An idempotency key in use. The run id is derived from workspace and key, so it is their identity too."""
+class IdempotencyKey(_Table):
+    """A key in use, and the run it names (see `Claim`)."""
 
-    __tablename__ = "run_claims"
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (UniqueConstraint("workspace_id", "key"),)
 
     run_id: Mapped[UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
-    idempotency_key: Mapped[str]
+    key: Mapped[str]
     body_hash: Mapped[bytes]
+    accepted_at: Mapped[int] = mapped_column(BigInteger)
+    tried_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    published: Mapped[bool] = mapped_column(default=False)
+
+
+class RunReplay(_Table):
+    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`). Small and rare: kept."""
+
+    __tablename__ = "run_replays"
+
+    subject: Mapped[UUID] = mapped_column(primary_key=True)
+    below: Mapped[int] = mapped_column(BigInteger)
     accepted_at: Mapped[int] = mapped_column(BigInteger)
     published: Mapped[bool] = mapped_column(default=False)
 
@@ -147,26 +163,72 @@ class Store:
             return (await session.scalars(statement if only is None else statement.where(Workspace.id == only))).all()
 
     async def claim(self, claim: Claim, idempotency_key: str) -> Claim | None:
-        """Store the claim; return None, or the earlier claim of the same run."""
-        fresh = {**vars(claim), "idempotency_key": idempotency_key}
+        """Store the claim; return None, or the workspace's earlier claim under this key."""
+        fresh = insert(IdempotencyKey).values(**vars(claim), key=idempotency_key).on_conflict_do_nothing()
+        same = IdempotencyKey.workspace_id == claim.workspace_id, IdempotencyKey.key == idempotency_key
         async with self._session() as session:
-            stored = await session.scalar(
-                insert(RunClaim).values(fresh).on_conflict_do_nothing().returning(RunClaim.run_id)
-            )
-        return None if stored is not None else await self.claim_of(claim.workspace_id, claim.run_id)
+            while True:  # until one of both is there: the earlier one may be pruned in between
+                if await session.scalar(fresh.returning(IdempotencyKey.run_id)):
+                    return None
+                if row := await session.scalar(select(IdempotencyKey).where(*same)):
+                    return _claim(row)
 
     async def claim_of(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
         """Return the claim on this run, if its caller named it."""
+        mine = IdempotencyKey.run_id == run_id, IdempotencyKey.workspace_id == workspace_id
         async with self._session() as session:
-            row = await session.scalar(
-                select(RunClaim).where(RunClaim.run_id == run_id, RunClaim.workspace_id == workspace_id)
-            )
+            row = await session.scalar(select(IdempotencyKey).where(*mine))
         return None if row is None else _claim(row)
+
+    async def claim_again(self, run_id: UUID, tried_at: int) -> None:
+        """Note that the run is sent to the broker once more."""
+        await self._change_claim(run_id, tried_at=tried_at)
 
     async def mark_published(self, run_id: UUID) -> None:
         """Note that the broker acknowledged the run."""
+        await self._change_claim(run_id, published=True)
+
+    async def _change_claim(self, run_id: UUID, **values: int) -> None:
         async with self._session() as session:
-            await session.execute(update(RunClaim).where(RunClaim.run_id == run_id).values(published=True))
+            await session.execute(update(IdempotencyKey).where(IdempotencyKey.run_id == run_id).values(values))
+
+    async def release(self, run_id: UUID) -> None:
+        """Forget the claim on a run that was never published: it never was one."""
+        unpublished = IdempotencyKey.run_id == run_id, IdempotencyKey.published.is_(False)
+        async with self._session() as session:
+            await session.execute(delete(IdempotencyKey).where(*unpublished))
+
+    async def prune(self, tried_before: int, limit: int) -> int:
+        """Forget at most `limit` claims; return how many. None while another replica does it."""
+        over = IdempotencyKey.tried_at < tried_before  # asked twice: one that is claimed again meanwhile stays
+        oldest = select(IdempotencyKey.run_id).where(over).order_by(IdempotencyKey.tried_at).limit(limit)
+        pruned = delete(IdempotencyKey).where(over, IdempotencyKey.run_id.in_(oldest)).returning(IdempotencyKey.run_id)
+        async with self._session() as session:
+            if not await session.scalar(select(func.pg_try_advisory_xact_lock(PRUNING_LOCK))):
+                return 0
+            return len((await session.scalars(pruned)).all())
+
+    async def replay_of(self, subject: UUID) -> ReplayClaim | None:
+        """Return the last replay of this subject."""
+        async with self._session() as session:
+            row = await session.get(RunReplay, subject)
+        return None if row is None else _replay(row)
+
+    async def claim_replay(self, claim: ReplayClaim, offset: int) -> ReplayClaim:
+        """Store the claim and return it, or return the earlier one that this offset of the topic belongs to."""
+        statement = insert(RunReplay).values(vars(claim))
+        claimed = statement.on_conflict_do_update(
+            index_elements=[RunReplay.subject], set_=dict(statement.excluded), where=RunReplay.below <= offset
+        )
+        async with self._session() as session:
+            mine = await session.scalar(claimed.returning(RunReplay.below))
+            return claim if mine is not None else _replay(await session.get_one(RunReplay, claim.subject))
+
+    async def mark_replayed(self, claim: ReplayClaim) -> None:
+        """Note that the broker acknowledged the replay."""
+        mine = RunReplay.subject == claim.subject, RunReplay.below == claim.below
+        async with self._session() as session:
+            await session.execute(update(RunReplay).where(*mine).values(published=True))
 
     async def _add(self, row: Row) -> Row:
         async with self._session() as session:
@@ -210,11 +272,16 @@ def _caller(token: Token) -> Caller:
     )
 
 
-def _claim(row: RunClaim) -> Claim:
+def _claim(row: IdempotencyKey) -> Claim:
     return Claim(
         run_id=row.run_id,
         workspace_id=row.workspace_id,
         body_hash=row.body_hash,
         accepted_at=row.accepted_at,
+        tried_at=row.tried_at,
         published=row.published,
     )
+
+
+def _replay(row: RunReplay) -> ReplayClaim:
+    return ReplayClaim(subject=row.subject, below=row.below, accepted_at=row.accepted_at, published=row.published)

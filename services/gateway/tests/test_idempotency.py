@@ -5,12 +5,29 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
-from services.gateway.tests.conftest import Body, Gateway, PlayedAnalytics, PlayedRunner, error_of
+from services.gateway.tests.conftest import (
+    PROMPT,
+    Body,
+    Gateway,
+    PlayedAnalytics,
+    PlayedRunner,
+    SettingsFor,
+    completed,
+    error_of,
+    running,
+)
+from sqlalchemy import text
 
 from common.contracts.answers_v1 import RunDetail, Success, TokensUsed
-from common.ids import named_run_id
+from common.contracts.runs_v1 import RunCompleted, RunError, RunRequested
+from common.errors import Unavailable
+from common.ids import named_run_id, new_id, now_ms
 from common.kafka import OutcomeUnknown, Publisher
+from gateway.claims import KEPT_MS, Claim, claimed_ticket, prune_for_ever
+from gateway.prompts import Prompt
+from gateway.store import PRUNING_LOCK, Store
 
 NAMED = {"idempotency-key": "order-7"}
 ASYNC = {**NAMED, "prefer": "respond-async"}
@@ -30,11 +47,17 @@ def stored(run_id: str, **fields: object) -> bytes:
     return Success[RunDetail](data=RunDetail.model_validate({**run, **fields})).encode()
 
 
-async def test_the_id_follows_from_workspace_and_key(
+def replayed(answer: httpx2.Response) -> bool:
+    """Whether the answer says that it is an earlier run's."""
+    return answer.headers.get("idempotent-replayed") == "true"
+
+
+async def test_the_id_follows_from_workspace_key_and_time(
     gateway: Gateway, runner: PlayedRunner, workspace_id: UUID
 ) -> None:
     answer = await gateway.run(NAMED)
-    assert answer.json()["data"]["runId"] == str(named_run_id(str(workspace_id), "order-7"))
+    time = str(runner.requests[0].accepted_at)
+    assert answer.json()["data"]["runId"] == str(named_run_id(str(workspace_id), "order-7", time))
 
 
 async def test_the_same_body_is_the_same_run(
@@ -44,20 +67,42 @@ async def test_the_same_body_is_the_same_run(
     run_id = first.json()["data"]["runId"]
     analytics.answers[f"runs/{run_id}"] = stored(run_id)
     again = await gateway.run(NAMED)
-    assert again.status_code == 200
-    assert again.content == first.content
-    assert (await gateway.run(ASYNC)).json()["data"]["runId"] == run_id
+    accepted = await gateway.run(ASYNC)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert (accepted.status_code, accepted.json()["data"]["runId"]) == (202, run_id)
+    assert [replayed(answer) for answer in (first, again, accepted)] == [False, True, True]
     assert len(runner.requests) == 1
     asked = next(query for _, path, query in analytics.calls if path.endswith(run_id))
     assert asked == {"accepted_at": str(runner.requests[0].accepted_at)}
 
 
 async def test_a_failure_is_answered_again(gateway: Gateway, runner: PlayedRunner, analytics: PlayedAnalytics) -> None:
-    run_id = (await gateway.run(ASYNC)).json()["data"]["runId"]
+    gone = RunError(code="model_not_found", message="gone")
+    runner.script = lambda request: completed(request, status="failed", error=gone)
+    first = await gateway.run(NAMED)
+    run_id = first.json()["runId"]
     analytics.answers[f"runs/{run_id}"] = stored(run_id, status="failed", error_code="model_not_found", error="gone")
-    answer = await gateway.run(NAMED)
-    assert error_of(answer) == (404, "model_not_found")
-    assert answer.json()["runId"] == run_id
+    again = await gateway.run(NAMED)
+    assert error_of(first) == (404, "model_not_found")
+    assert (again.status_code, again.content) == (404, first.content)
+    assert again.headers["x-should-retry"] == "false"
+    assert [replayed(answer) for answer in (first, again)] == [False, True]
+    assert len(runner.requests) == 1
+
+
+async def test_no_result_yet_is_nothing_to_replay(
+    kafka: str, settings_for: SettingsFor, runner: PlayedRunner, analytics: PlayedAnalytics
+) -> None:
+    runner.script = lambda _: None
+    async with running(settings_for(kafka_bootstrap_servers=kafka, sync_wait_seconds=0.3)) as gateway:
+        answers = [await gateway.run(NAMED), await gateway.run(NAMED)]
+        assert [error_of(answer) for answer in answers] == [(504, "still_running")] * 2
+        assert not any(replayed(answer) for answer in answers)
+        run_id = answers[0].json()["runId"]
+        analytics.answers[f"runs/{run_id}"] = stored(run_id)
+        last = await gateway.run(NAMED)
+    assert (last.json()["data"]["runId"], replayed(last)) == (run_id, True)
+    assert len(runner.requests) == 1
 
 
 async def test_a_repeated_request_waits_for_the_run(
@@ -110,15 +155,120 @@ def _lost_acknowledgement(send: Callable[..., Awaitable[None]]) -> Callable[...,
     return lost
 
 
-async def test_requests_at_the_same_time_are_one_run(
-    gateway: Gateway, runner: PlayedRunner, analytics: PlayedAnalytics
+async def test_a_run_that_never_reached_the_log_is_no_run_until_it_is_sent_again(
+    gateway: Gateway, runner: PlayedRunner, analytics: PlayedAnalytics, workspace_id: UUID, database: str
 ) -> None:
+    claims = Store(database)
+    body = Prompt.model_validate(PROMPT).model_dump_json(exclude_defaults=True).encode()
+    ticket = await claimed_ticket(claims, workspace_id, "order-7", body)  # and the gateway is killed
+    path = f"/api/runs/{ticket.run_id}"
+    never = await gateway.http.get(path)
+    assert error_of(never) == (404, "not_found")
+    assert "never accepted: send its request again" in never.json()["error"]
+    assert (await gateway.run(ASYNC)).json()["data"]["runId"] == str(ticket.run_id)
+    assert "never accepted" not in (await gateway.http.get(path)).text
+    await gateway.run()  # read after it, so it has been read
+    assert runner.requests[0].accepted_at == ticket.accepted_at
+    # Analytics says 404 only once it has read past the last attempt, not the first.
+    first, last = (int(query["accepted_at"]) for _, asked, query in analytics.calls if asked.endswith(path[9:]))
+    assert first == ticket.accepted_at < last
+    await claims.close()
+
+
+async def test_accepted_at_the_same_time_they_are_one_run(gateway: Gateway, runner: PlayedRunner) -> None:
     answers = await asyncio.gather(*(gateway.run(ASYNC) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["data"]["runId"] for answer in answers}) == 1
     await gateway.run()  # read after them, so they have been read
-    accepted = {request.accepted_at for request in runner.requests if request.run_id.version == 5}
-    assert len(accepted) == 1
+    assert len({request.accepted_at for request in runner.requests if request.run_id.version == 5}) == 1
+
+
+async def test_waited_for_at_the_same_time_they_have_one_result(
+    gateway: Gateway, kafka: str, settings_for: SettingsFor, runner: PlayedRunner, analytics: PlayedAnalytics
+) -> None:
+    def once(request: RunRequested) -> RunCompleted | None:
+        """As a runner does: only the first request of a run is carried out, and answered."""
+        run_id = str(request.run_id)
+        again = f"runs/{run_id}" in analytics.answers
+        analytics.answers[f"runs/{run_id}"] = stored(run_id)
+        return None if again else completed(request)
+
+    runner.script = once
+    async with running(settings_for(kafka_bootstrap_servers=kafka)) as elsewhere:
+        answers = await asyncio.gather(*(replica.run(NAMED) for replica in (gateway, elsewhere) * 3))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert [replayed(answer) for answer in answers].count(False) == 1
+
+
+async def test_an_old_key_is_forgotten_and_names_another_run(
+    gateway: Gateway, runner: PlayedRunner, database: str
+) -> None:
+    first = (await gateway.run(NAMED)).json()["data"]["runId"]
+    claims = Store(database)
+    assert await claims.prune(now_ms() - KEPT_MS, 10) == 0
+    assert await claims.prune(now_ms() + 1, 10) == 1
+    another = await gateway.run(NAMED, input="Say goodbye.")
+    assert (another.status_code, replayed(another)) == (200, False)
+    assert another.json()["data"]["runId"] != first
+    await claims.close()
+
+
+async def test_keys_are_pruned_oldest_first_so_many_at_once_by_one_replica(
+    gateway: Gateway, workspace_id: UUID, database: str
+) -> None:
+    claims, now = Store(database), now_ms()
+    old = [Claim(new_id(), workspace_id, b"", now - age, now - age) for age in range(9, 0, -1)]
+    for number, claim in enumerate(old):
+        assert await claims.claim(claim, f"old {number}") is None
+    await claims.claim_again(old[0].run_id, now)  # it is being sent once more
+    async with claims._session() as session:  # another replica prunes
+        await session.execute(text(f"SELECT pg_advisory_xact_lock({PRUNING_LOCK})"))
+        assert await claims.prune(now, 5) == 0
+    assert await claims.prune(now, 5) == 5
+    left = [claim for claim in old if await claims.claim_of(workspace_id, claim.run_id)]
+    assert left == [old[0], *old[6:]]
+    assert [await claims.prune(now, 5), await claims.prune(now, 5)] == [3, 0]
+    await claims.close()
+
+
+async def test_pruning_goes_on_until_nothing_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Keys:
+        """Many old keys, and a database that is away at first."""
+
+        asked: list[int] = []
+
+        async def prune(self, tried_before: int, limit: int) -> int:
+            self.asked.append(tried_before)
+            match len(self.asked):
+                case 1:
+                    raise Unavailable("away")
+                case 2:
+                    return limit
+            done.set()
+            return 1
+
+    monkeypatch.setattr("gateway.claims.PRUNE_SECONDS", 0)
+    done, keys = asyncio.Event(), Keys()
+    task = asyncio.create_task(prune_for_ever(keys))  # type: ignore[arg-type] # all that it needs
+    await asyncio.wait_for(done.wait(), 5)
+    task.cancel()
+    assert abs(keys.asked[0] - (now_ms() - KEPT_MS)) < 5_000
+
+
+async def test_a_body_that_is_too_large_claims_nothing(
+    gateway: Gateway, runner: PlayedRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.publish.MAX_VALUE_BYTES", 100)
+        assert error_of(await gateway.run(NAMED)) == (413, "too_large")
+    answer = await gateway.run(NAMED, input="Shorter.")
+    assert (answer.status_code, replayed(answer)) == (200, False)
+
+
+async def test_an_invalid_request_claims_nothing(gateway: Gateway, runner: PlayedRunner) -> None:
+    assert error_of(await gateway.run(NAMED, temperature=9)) == (422, "invalid_request")
+    assert (await gateway.run(NAMED)).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])

@@ -1,27 +1,19 @@
 """How a run's end becomes known: first the journal, and once that is acknowledged, the one who waits."""
 
-from typing import Protocol
+from typing import Protocol, Unpack
 from uuid import UUID
 
 from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
 from common.contracts.topics import COMPLETED, MAX_VALUE_BYTES, REPLIES
 from common.ids import now_ms
-from common.kafka import Headers
+from common.kafka import Extras
 
 
 class Sender(Protocol):
     """Appends records."""
 
-    async def deliver(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        partition: int | None = None,
-    ) -> None:
+    async def deliver(self, topic: str, value: bytes | None, **extras: Unpack[Extras]) -> None:
         """Return once the broker has acknowledged, however long that takes."""
 
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
-from common.kafka import Record, SilenceWatch, stop_consumer
+from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
 
@@ -19,6 +19,7 @@ POLL_MS = 100
 POLL_RECORDS = 500
 COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
+PULSE_SECONDS = 0.25
 
 MOST_UNFINISHED = {REQUESTED.name: 15_000, BATCHED.name: 2_000}
 """Records of a topic in hand, waiting or running, before its partitions are paused. Interactive ones are read on until
@@ -98,6 +99,31 @@ class Stalled(Exception):
     """The process stood still, as under SIGSTOP or on a paused machine, for longer than its session."""
 
 
+class Pulse:
+    """Notices that this process stood still for so long, whatever it was doing: joining the group included."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.forgive()
+
+    @property
+    def missed(self) -> bool:
+        """Whether it stood still since it was last forgiven."""
+        return self._missed or time.monotonic() - self._beat_at > self._seconds
+
+    def forgive(self) -> None:
+        """Begin anew: what was owned before is given up."""
+        self._missed = False
+        self._beat_at = time.monotonic()
+
+    async def beat(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            self._missed = self.missed
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(PULSE_SECONDS)
+
+
 class RunConsumer(ConsumerRebalanceListener):
     """A member of the runners' group. The callbacks of a rebalance only change the assignment and hand runs over.
 
@@ -117,7 +143,7 @@ class RunConsumer(ConsumerRebalanceListener):
         self._assignment: Assignment | None = None
         self._assigned = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
-        self._polled_at = time.monotonic()
+        self._pulse = Pulse(session_seconds)
 
     @property
     def connected(self) -> bool:
@@ -126,16 +152,22 @@ class RunConsumer(ConsumerRebalanceListener):
 
     def stalled(self) -> bool:
         """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
-        return time.monotonic() - self._polled_at > self._session_seconds
+        return self._pulse.missed
 
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
+        beating = asyncio.create_task(self._pulse.beat())
+        try:
+            await self._consume_for_ever()
+        finally:
+            beating.cancel()
+
+    async def _consume_for_ever(self) -> None:
         while True:
             try:
                 await self._consume()
             except Stalled as error:
                 log.warning("this runner's partitions may belong to others by now: %s", error)
-                await self._end_assignment()  # first, so that nothing of it is committed
                 await self.leave()
             except Halted:
                 log.critical("this runner halts and keeps the offsets: nothing it reads is a run", exc_info=True)
@@ -147,12 +179,12 @@ class RunConsumer(ConsumerRebalanceListener):
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def leave(self) -> None:
-        """Commit what is finished, hand over what is not, and leave the group."""
+        """Commit what is finished, unless it may be somebody else's by now; hand over what is not; leave the group."""
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
         try:
-            if self._assignment is not None:
+            if self._assignment is not None and not self.stalled():
                 await self._assignment.commit()
         except KafkaError:
             log.warning("the last offsets could not be committed", exc_info=True)
@@ -167,10 +199,11 @@ class RunConsumer(ConsumerRebalanceListener):
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin the next assignment."""
         log.info("partitions assigned", extra={"partitions": len(assigned)})
-        self._polled_at = time.monotonic()  # however long the group took to agree, they are this runner's now
-        if self._consumer is not None:  # None: on its way out
+        if self._consumer is None:  # on its way out
+            return
+        if not self.stalled():  # else they may be somebody else's again, and the next poll says so
             self._assignment = Assignment(self._consumer, assigned, self._new_lane, self.stalled)
-            self._assigned.set()
+        self._assigned.set()
 
     async def _end_assignment(self) -> None:
         self._assigned.clear()
@@ -180,17 +213,16 @@ class RunConsumer(ConsumerRebalanceListener):
             await self._give_up()
 
     async def _consume(self) -> None:
+        self._pulse.forgive()
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group, self._session_seconds)
         consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
         await consumer.start()
-        watch = SilenceWatch(consumer)
+        watch = SilenceWatch(consumer, member=True)
         while True:
-            before = self._assignment
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-            if before is not None and before is self._assignment and self.stalled():
-                raise Stalled(f"nothing ran here for more than {self._session_seconds:g} s")
-            self._polled_at = time.monotonic()
             await self._assigned.wait()
+            if self.stalled():
+                raise Stalled(f"nothing ran here for more than {self._session_seconds:g} s")
             if self._assignment is not None:
                 self._assignment.receive(records)
                 self._assignment.balance()
@@ -204,8 +236,7 @@ def _kafka_consumer(bootstrap: str, group: str, session_seconds: float) -> AIOKa
         group_id=group,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        session_timeout_ms=round(session_seconds * 1000),
-        heartbeat_interval_ms=round(session_seconds * 1000 / 3),
+        **member_timeouts(session_seconds),
         # Small fetches keep what is prefetched for 24 partitions small; a broker sends a larger record all the same.
         max_partition_fetch_bytes=256 * 1024,
         fetch_max_bytes=MAX_MESSAGE_BYTES,

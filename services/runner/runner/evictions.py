@@ -18,7 +18,7 @@ class Evicts(Protocol):
 
 def eviction_broker(bootstrap: str, leases: Evicts) -> KafkaBroker:
     """Return a broker that hears every change from its start on: in no group, since every runner must hear it."""
-    broker = KafkaBroker(bootstrap, logger=None)
+    broker = KafkaBroker(bootstrap.split(","), logger=None)  # a string it takes for one address
 
     @broker.subscriber(CREDENTIALS_CHANGED.name, auto_offset_reset="latest")
     async def evict(changed: CredentialsChanged) -> None:

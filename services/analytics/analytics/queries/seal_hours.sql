@@ -2,7 +2,8 @@
 -- The hours come as a literal set: the primary key is not used for a computed one.
 INSERT INTO usage_hours (
     workspace_id, hour, provider, model, key_id, runs, executions, succeeded, failed, unpriced, input_tokens,
-    output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, latency_ms, last_completed_at, version
+    output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, repeated_cost, repeated_unpriced, latency_ms,
+    last_completed_at, version
 )
 WITH in_order AS (
     SELECT
@@ -17,13 +18,14 @@ WITH in_order AS (
         usage.cached AS cached,
         usage.cache_writes AS cache_writes,
         usage.reasoning AS reasoning,
+        cost.priced AS has_price,
         ifNull(cost.total, 0) AS price,
         latency_ms AS latency,
         completed_at,
         row_number() OVER run = 1 AS is_first,
         max(NOT cost.priced) OVER (run ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS is_unpriced
     FROM runs FINAL
-    WHERE (workspace_id, hour) IN {hours:Array(Tuple(UUID, DateTime('UTC')))}
+    WHERE (workspace_id, hour) IN %(hours)s
     WINDOW run AS (PARTITION BY workspace_id, hour, run_id ORDER BY completed_at, execution_id)
 )
 SELECT
@@ -43,14 +45,16 @@ SELECT
     sum(cache_writes),
     sum(reasoning),
     sum(price),
+    sumIf(price, is_real AND NOT is_first),
+    countIf(is_real AND NOT is_first AND NOT has_price),
     sumIf(latency, is_first AND is_success),
     max(completed_at),
-    {version:UInt64}
+    %(version)s
 FROM (
     SELECT *, true AS is_real FROM in_order
     UNION ALL
-    SELECT workspace_id, hour, provider, model, key_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false
+    SELECT workspace_id, hour, provider, model, key_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, false
     FROM usage_hours FINAL
-    WHERE (workspace_id, hour) IN {hours:Array(Tuple(UUID, DateTime('UTC')))}
+    WHERE (workspace_id, hour) IN %(hours)s
 )
 GROUP BY workspace_id, hour, provider, model, key_id

@@ -15,7 +15,7 @@ WITH
             row_number() OVER run = 1 AS is_first,
             max(NOT cost.priced) OVER (run ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS is_unpriced
         FROM runs FINAL
-        WHERE (workspace_id, hour) IN {hours:Array(Tuple(UUID, DateTime('UTC')))} AND prompt_id != ''
+        WHERE (workspace_id, hour) IN %(hours)s AND prompt_id != ''
         WINDOW run AS (PARTITION BY workspace_id, hour, run_id ORDER BY completed_at, execution_id)
     ),
     prompts AS (
@@ -46,12 +46,12 @@ SELECT
     sum(total),
     max(last_at),
     argMax(last_id, last_at),
-    {version:UInt64}
+    %(version)s
 FROM (
     SELECT
         workspace_id,
         day,
-        if(place <= {named:UInt32}, prompt_id, '') AS name,
+        if(place <= %(named)s, prompt_id, '') AS name,
         n_runs,
         n_executions,
         n_unpriced,
@@ -62,6 +62,6 @@ FROM (
     UNION ALL
     SELECT workspace_id, day, prompt_id, 0, 0, 0, 0, 0, toUUID('00000000-0000-0000-0000-000000000000')
     FROM usage_prompts FINAL
-    WHERE (workspace_id, day) IN {days:Array(Tuple(UUID, Date))}
+    WHERE (workspace_id, day) IN %(days)s
 )
 GROUP BY workspace_id, day, name

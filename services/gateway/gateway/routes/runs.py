@@ -6,14 +6,15 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from common.contracts.answers_v1 import Answer
-from common.http import bearer, json_response
+from common.errors import NotFound, RunFailed
+from common.http import bearer, error_response, json_response
 from gateway.analytics import Analytics
-from gateway.claims import Claim
+from gateway.claims import Claim, Ticket
 from gateway.prompts import Prompt
 from gateway.routes.wire import body_of, data, read
 from gateway.runs import Runs
 from gateway.store import Store
-from gateway.tokens import Tokens
+from gateway.tokens import Caller, Tokens
 
 NAMED_VERSION = 5
 """Of UUIDs that their callers named; any other id carries its time."""
@@ -44,14 +45,24 @@ class RunRoutes:
     async def run(self, request: Request) -> Response:
         """Run a prompt and answer its result; with `Prefer: respond-async` answer 202 once it is accepted.
 
-        With `Idempotency-Key`, the same request sent again is the same run.
+        With `Idempotency-Key`, the same request sent again is the same run: its answer, or its error, comes again
+        with the header `Idempotent-Replayed: true`.
         """
         caller = await self._tokens.caller(bearer(request), "member")
         prompt = await read(request, Prompt)
-        key = request.headers.get("idempotency-key")
-        if not _prefers_async(request):
-            return data(await self._runs.run(caller, prompt, key))
-        return _accepted(await self._runs.accept(caller, prompt, key))
+        ticket = await self._runs.ticket(caller, prompt, request.headers.get("idempotency-key"))
+        answer = await self._answer(caller, prompt, ticket, asynchronous=_prefers_async(request))
+        if ticket.repeated:
+            answer.headers["idempotent-replayed"] = "true"
+        return answer
+
+    async def _answer(self, caller: Caller, prompt: Prompt, ticket: Ticket, *, asynchronous: bool) -> Response:
+        if asynchronous:
+            return _accepted(await self._runs.accept(caller, prompt, ticket))
+        try:
+            return data(await self._runs.run(caller, prompt, ticket))
+        except RunFailed as error:  # the run's own end, and its answer for ever; other errors say nothing about it
+            return error_response(error)
 
     async def list(
         self,
@@ -71,8 +82,14 @@ class RunRoutes:
         """Answer one run, whole."""
         caller = await self._tokens.caller(bearer(request), "viewer")
         claim = await self._claim(caller.workspace_id, run_id)
-        accepted_at = None if claim is None else claim.accepted_at
-        return json_response(await self._analytics.run(caller.workspace_id, run_id, accepted_at))
+        tried_at = None if claim is None else claim.tried_at
+        try:
+            return json_response(await self._analytics.run(caller.workspace_id, run_id, tried_at))
+        except NotFound:
+            if claim is None or claim.published:
+                raise
+            message = f"run {run_id} was never accepted: send its request again, under the same Idempotency-Key"
+            raise NotFound(message) from None
 
     async def _claim(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
         return await self._store.claim_of(workspace_id, run_id) if run_id.version == NAMED_VERSION else None

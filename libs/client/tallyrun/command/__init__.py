@@ -1,0 +1,1 @@
+"""The `tallyrun` command, by subject: data on stdout, everything else on stderr."""

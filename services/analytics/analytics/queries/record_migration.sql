@@ -1,0 +1,2 @@
+-- A migration was applied.
+INSERT INTO migrations (name) SELECT {name:String}

@@ -1,0 +1,45 @@
+"""`/api/rejected`: what was set aside, and how it is replayed. The operator's business alone."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from common.errors import Forbidden
+from common.http import bearer
+from gateway.rejected import Asked, RejectedLog, listed
+from gateway.replay import Replays
+from gateway.routes.wire import body_of, data, read
+from gateway.tokens import Tokens
+
+
+class ReplayRequest(Asked):
+    """Which records to replay. With `dryRun` nothing is published; the answer says what would become of each."""
+
+    dry_run: bool = False
+
+
+class RejectedRoutes:
+    """Lists rejected records and replays them."""
+
+    def __init__(self, tokens: Tokens, log: RejectedLog, replays: Replays) -> None:
+        self._tokens = tokens
+        self._log = log
+        self._replays = replays
+        self.router = APIRouter(prefix="/api/rejected", tags=["rejected"])
+        self.router.add_api_route("", self.list, methods=["GET"])
+        self.router.add_api_route("/replay", self.replay, methods=["POST"], openapi_extra=body_of(ReplayRequest))
+
+    async def list(self, request: Request, asked: Annotated[Asked, Query()]) -> Response:
+        """Answer a page of rejected records, oldest first: what they are and why, never what they ask."""
+        await self._operator(request)
+        return data(await listed(self._log, asked))
+
+    async def replay(self, request: Request) -> Response:
+        """Replay a page of rejected records with fresh grants. Repeat it as often as you like, and after any error."""
+        await self._operator(request)
+        asked = await read(request, ReplayRequest)
+        return data(await self._replays.replay(asked, dry_run=asked.dry_run))
+
+    async def _operator(self, request: Request) -> None:
+        if not (await self._tokens.caller(bearer(request), "admin")).operator:
+            raise Forbidden("rejected records may be of any workspace: only the operator sees and replays them")

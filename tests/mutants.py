@@ -1,0 +1,145 @@
+"""`make mutants`: take each guard out in turn, in a copy of the tree, and see that its test fails.
+
+A mutation must match its file exactly once, so that one which no longer applies is an error, not a success.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("libs/common", *(f"services/{name}" for name in ("gateway", "runner", "vault", "analytics")))
+EMBEDDED = "deploy/embedded"
+TESTS_FAILED = 1
+"""pytest's exit code. 2 to 5 are errors of collection, of usage, or "no tests": none of them kills a mutant."""
+
+RUNNER_TESTS = "services/runner/tests"
+ANALYTICS_TESTS = "services/analytics/tests"
+
+
+class Mutant(NamedTuple):
+    """What is removed, where and how, and which test must notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        "the journal read",
+        "services/runner/runner/lane.py",
+        "        self._past = await self._read_journal(first)\n",
+        "        self._past = Past()\n",
+        f"{RUNNER_TESTS}/test_delivery.py::test_what_the_journal_shows_as_ended_is_not_called_again",
+    ),
+    Mutant(
+        "the handover",
+        "services/runner/runner/app.py",
+        "        await self._handovers.hand_over(self._dispatcher.release(), self._call_seconds)\n",
+        "        self._dispatcher.release()\n",
+        f"{RUNNER_TESTS}/test_rolling.py::test_runners_come_and_go_and_no_call_is_made_again",
+    ),
+    Mutant(
+        "the drain",
+        "services/runner/runner/app.py",
+        "await self._dispatcher.drain(self._settings.drain_seconds)",
+        "await self._dispatcher.drain(0)",
+        f"{RUNNER_TESTS}/test_delivery.py::test_calls_that_run_are_finished_before_the_runner_leaves",
+    ),
+    Mutant(
+        "dirty before commit",
+        "services/analytics/analytics/consumer.py",
+        "        for refused in await self._stored(records):\n"
+        "            await self._set_aside(refused)\n"
+        "        await _commit(consumer, records)\n",
+        "        await _commit(consumer, records)\n"
+        "        for refused in await self._stored(records):\n"
+        "            await self._set_aside(refused)\n",
+        f"{ANALYTICS_TESTS}/test_consumer.py::test_while_the_database_is_away_it_waits_and_loses_nothing",
+    ),
+    Mutant(
+        "version before read",
+        "services/analytics/analytics/sealer.py",
+        "        await self._database.execute(query, version=self._version, **parameters)\n",
+        "        later = type('Later', (), {'__str__': lambda _: str(time.time_ns())})()\n"
+        "        await self._database.execute(query, version=later, **parameters)\n",
+        f"{ANALYTICS_TESTS}/test_sealer.py::test_a_seal_that_writes_late_does_not_overwrite_a_newer_one",
+    ),
+    Mutant(
+        "publish_by",
+        "libs/common/common/admission.py",
+        "        return NeverAccepted() if appended_at > request.publish_by else Admitted(request, grant, token)\n",
+        "        return Admitted(request, grant, token)\n",
+        "libs/common/tests/test_admission.py::test_appended_after_publish_by_was_never_accepted",
+    ),
+)
+
+
+def main() -> int:
+    """Print the table; return 1 if a mutant survives."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        copy_tree(copy)
+        check_imports(copy)
+        verdicts = [(mutant, verdict(copy, mutant)) for mutant in MUTANTS]
+    width = max(len(mutant.name) for mutant in MUTANTS)
+    print(f"\n{'removed'.ljust(width)}  verdict   test that must fail")
+    for mutant, found in verdicts:
+        print(f"{mutant.name.ljust(width)}  {found:8}  {mutant.test}")
+    return int(any(found != "killed" for _, found in verdicts))
+
+
+def copy_tree(copy: Path) -> None:
+    """Copy what git knows and what is new, as it stands."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+
+
+def environment(copy: Path) -> dict[str, str]:
+    """Put the copy's packages before the installed ones, which point at the tree."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(copy / package) for package in (*PACKAGES, EMBEDDED))}
+
+
+def check_imports(copy: Path) -> None:
+    """Fail unless the copy's code is what runs."""
+    for package in (*PACKAGES, EMBEDDED):
+        name = package.rpartition("/")[2]
+        told = [sys.executable, "-c", f"import {name}; print({name}.__file__)"]
+        found = subprocess.run(told, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True).stdout
+        assert Path(found.strip()).is_relative_to(copy), f"{name} is imported from {found}"
+
+
+def verdict(copy: Path, mutant: Mutant) -> str:
+    """Apply the mutation, run its test, take it back."""
+    path = copy / mutant.file
+    original = path.read_text()
+    if (times := original.count(mutant.old)) != 1:
+        return f"applies {times} times"
+    path.write_text(original.replace(mutant.old, mutant.new))
+    began = time.monotonic()
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", mutant.test]
+        ended = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
+    finally:
+        path.write_text(original)
+    said = [line for line in ended.stdout.splitlines() if line.startswith(("E  ", "FAILED", "ERROR"))]
+    print(
+        f"{mutant.name}: pytest {ended.returncode} in {time.monotonic() - began:.0f} s", *said, sep="\n  ", flush=True
+    )
+    return {0: "survived", TESTS_FAILED: "killed"}.get(ended.returncode, f"error {ended.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
