@@ -109,7 +109,7 @@ class Delivery(RuleBasedStateMachine):
     @precondition(lambda self: self.world.processes)
     @rule(data=st.data(), seconds=st.sampled_from([0, 3, 5, 30]), iterations=ITERATIONS)
     def freeze(self, data: st.DataObject, seconds: int, iterations: int) -> None:
-        self._one_of(data, "SIGSTOP").awake = False
+        self._one_of(data, "SIGSTOP").freeze()
         self.world.step(iterations)
         self.seconds_pass(seconds)
 
