@@ -268,6 +268,7 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
+        await consumer._client.close()  # noqa: SLF001 - which stop() did not come to: its connections would stay open
 
 
 @asynccontextmanager

@@ -1,10 +1,13 @@
 """A consumer that has gone silent is noticed; one that is merely idle is left alone."""
 
+import asyncio
+from typing import Any
+
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common import kafka
-from common.kafka import ConsumerSilent, SilenceWatch
+from common.kafka import ConsumerSilent, SilenceWatch, stop_consumer
 
 FIRST, SECOND = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -79,3 +82,23 @@ async def test_a_broker_that_does_not_answer_costs_a_member_its_place_only_after
         await watch_of(Unanswered(set())).note(delivered=False)
     assert not await silent_after(watch_of(Unanswered(set()), member=True), 2)
     assert await silent_after(watch_of(Unanswered(set()), member=True), 3)
+
+
+async def test_a_stop_that_a_stray_cancellation_cuts_short_closes_the_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed = asyncio.Event()
+
+    async def cut_short() -> None:
+        raise asyncio.CancelledError
+
+    async def close() -> None:
+        closed.set()
+
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers="127.0.0.1:9")
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer, "stop", cut_short)
+        patched.setattr(consumer._client, "close", close)
+        await stop_consumer(consumer)
+    assert closed.is_set()
+    await consumer.stop()
