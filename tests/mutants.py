@@ -69,7 +69,8 @@ MUTANTS = (
         "version before read",
         "services/analytics/analytics/sealer.py",
         "        await self._database.execute(query, version=self._version, **parameters)\n",
-        "        later = type('Later', (), {'__str__': lambda _: str(time.time_ns())})()\n"
+        "        late = {'__int__': lambda _: time.time_ns(), '__str__': lambda _: str(time.time_ns())}\n"
+        "        later = type('Later', (), late)()\n"
         "        await self._database.execute(query, version=later, **parameters)\n",
         f"{ANALYTICS_TESTS}/test_sealer.py::test_a_seal_that_writes_late_does_not_overwrite_a_newer_one",
     ),
@@ -122,23 +123,30 @@ def check_imports(copy: Path) -> None:
 
 
 def verdict(copy: Path, mutant: Mutant) -> str:
-    """Apply the mutation, run its test, take it back."""
+    """See the test pass, apply the mutation, see it fail, take the mutation back."""
     path = copy / mutant.file
     original = path.read_text()
     if (times := original.count(mutant.old)) != 1:
         return f"applies {times} times"
+    if (unchanged := tested(copy, f"{mutant.name}, in place", mutant.test)) != 0:
+        return f"fails without it: {unchanged}"
     path.write_text(original.replace(mutant.old, mutant.new))
-    began = time.monotonic()
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", mutant.test]
-        ended = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
+        code = tested(copy, f"{mutant.name}, removed", mutant.test)
     finally:
         path.write_text(original)
-    said = [line for line in ended.stdout.splitlines() if line.startswith(("E  ", "FAILED", "ERROR"))]
-    print(
-        f"{mutant.name}: pytest {ended.returncode} in {time.monotonic() - began:.0f} s", *said, sep="\n  ", flush=True
-    )
-    return {0: "survived", TESTS_FAILED: "killed"}.get(ended.returncode, f"error {ended.returncode}")
+    return {0: "survived", TESTS_FAILED: "killed"}.get(code, f"error {code}")
+
+
+def tested(copy: Path, what: str, test: str) -> int:
+    """Run the test in the copy; return pytest's exit code."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", test]
+    ended = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False)
+    said = [line for line in ended.stdout.splitlines() if line.startswith(("E  ", "FAILED"))]
+    took = time.monotonic() - began
+    print(f"{what}: pytest {ended.returncode} in {took:.0f} s", *said, sep="\n  ", flush=True)
+    return ended.returncode
 
 
 if __name__ == "__main__":

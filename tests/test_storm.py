@@ -35,7 +35,7 @@ def test_killing_the_runner_loses_no_run_and_repeats_only_what_was_in_flight(
     in_flight: list[int] = []
     for after in points(seed, RUNS, kills):
         until_served(simulator, after)
-        in_flight.append(killed_with(stack, simulator, ends_before + sum(in_flight)))
+        in_flight.append(killed_with(stack, simulator, ends_before, sum(in_flight)))
     completed = asyncio.run(all_completed(stack, workspace, RUNS, RUNS * SECONDS_PER_RUN))
     repeated = simulator.calls()["total"] - RUNS
     print(f"seed {seed}: {RUNS} runs, {kills} kills with {in_flight} calls in flight, {repeated} calls repeated")
@@ -44,13 +44,14 @@ def test_killing_the_runner_loses_no_run_and_repeats_only_what_was_in_flight(
     check_books(client, completed, RUNS)
 
 
-def killed_with(stack: Stack, simulator: Simulator, accounted: int) -> int:
-    """Kill the runner; return how many of its calls had no end in the journal. `accounted`: calls that never will."""
+def killed_with(stack: Stack, simulator: Simulator, ends_before: int, lost: int) -> int:
+    """Kill the runner; return how many of its calls had no end in the journal, beside those lost before."""
     os.kill(stack.pid("runner"), signal.SIGSTOP)  # so that nothing changes between counting and killing
     until(lambda: simulator.calls()["in_flight"] == 0, "the provider has answered what it got")
-    ended = asyncio.run(completions(stack)) - accounted
+    ended = asyncio.run(completions(stack)) - ends_before
+    called = int(simulator.calls()["total"])
     kill(stack, "runner")
-    return int(simulator.calls()["total"]) - ended
+    return called - ended - lost
 
 
 @pytest.mark.soak

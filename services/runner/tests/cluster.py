@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
 
@@ -56,10 +56,24 @@ class RunnerProcess:
     """A runner in a process of its own, that a test may signal."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self._url = f"http://127.0.0.1:{environment['RUNNER_PORT']}/health/ready"
         self._process = subprocess.Popen([sys.executable, "-m", "runner"], env={**os.environ, **environment})
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    async def ready(self) -> None:
+        """Return once it says that it is ready."""
+        async with asyncio.timeout(30), ClientSession() as http:
+            while not await self._answers(http):
+                await asyncio.sleep(0.1)
+
+    async def _answers(self, http: ClientSession) -> bool:
+        try:
+            async with http.get(self._url) as answer:
+                return answer.status == 200
+        except ClientError:
+            return False
 
     async def ended(self) -> int:
         """Return the exit code."""
@@ -101,11 +115,12 @@ class Cluster:
                 process.send(signal.SIGKILL)
                 await process.ended()
 
-    def start_runner(self) -> RunnerProcess:
-        """Start a runner in a process of its own, with time to end its calls."""
+    async def start_runner(self) -> RunnerProcess:
+        """Start a runner in a process of its own, with time to end its calls; return once it is ready."""
         settings = {**self._settings(self.group, drain_seconds=30), **self._urls(), "runner_port": free_port()}
         process = RunnerProcess({name.upper(): str(value) for name, value in settings.items()})
         self.processes.append(process)
+        await process.ready()
         return process
 
     def _settings(self, group: str, drain_seconds: float) -> dict[str, object]:

@@ -24,7 +24,7 @@ async def test_runners_come_and_go_and_no_call_is_made_again(cluster: Cluster, t
     cluster.simulator.control(latency_ms=LONG_MS, jitter_ms=SPREAD_MS, rules=[slowest, quick])
     runs: list[RunRequested] = []
     async with cluster.runner_processes() as runners:
-        cluster.start_runner()
+        await cluster.start_runner()
         for number, change in enumerate(islice(cycle(CHANGES), times)):
             runs += await changed_in_the_middle(cluster, number, change, runners)
         await cluster.completed(*runs)
@@ -37,14 +37,17 @@ async def changed_in_the_middle(
     cluster: Cluster, number: int, change: str, runners: list[RunnerProcess]
 ) -> list[RunRequested]:
     """Change the runners while calls run; whatever is published then must not wait for those calls."""
+    if change == "restarts one by one":
+        await cluster.start_runner()
     before = cluster.simulator.calls()["total"]
     slowest = await one_in_each_partition(cluster, f"slowest {number}")
     long = await one_in_each_partition(cluster, f"long {number}")
     await until_total(cluster, before + len(slowest) + len(long))
-    leaving = runners[0] if change != "one more" else None
-    if change != "one less":
-        cluster.start_runner()
-    if leaving is not None:
+    leaving = None
+    if change == "one more":
+        await cluster.start_runner()
+    else:
+        leaving = runners[0]
         leaving.send(signal.SIGTERM)
     quick = await one_in_each_partition(cluster, f"quick {number}")
     ended = await completed_in_order(cluster, [*slowest, *long, *quick])
