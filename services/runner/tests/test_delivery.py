@@ -4,9 +4,7 @@ import asyncio
 import json
 from uuid import UUID, uuid4
 
-import httpx2
 import pytest
-from fastapi import FastAPI
 from services.runner.tests.cluster import KEY, Cluster
 
 from common.contracts.credentials_v1 import CredentialsChanged
@@ -15,7 +13,6 @@ from common.contracts.runs_v1 import ReplyTo, RunCompleted
 from common.contracts.topics import BATCHED, COMPLETED, CREDENTIALS_CHANGED, REJECTED, REPLIES, REQUESTED
 from common.ids import new_id, now_ms
 from common.kafka import partition_news
-from runner.halt import FAILURES
 from runner.limits import PROVIDER_FAILURES
 
 
@@ -203,35 +200,6 @@ async def test_a_provider_that_is_away_is_left_alone_and_no_run_is_lost(cluster:
         cluster.simulator.control(failure={})
         completed = await cluster.completed(*runs)
     assert {c.status for c in completed.values()} == {"succeeded"}
-
-
-async def test_a_runner_halts_when_records_of_many_tenants_make_no_sense_and_keeps_the_offsets(
-    cluster: Cluster,
-) -> None:
-    async with cluster.runner():
-        await cluster.until_committed()  # what other tests left would interrupt the row
-    tenants = [cluster.granted(uuid4()) for _ in range(3)]
-    poison = [new_id() for _ in range(80)]
-    for n, run_id in enumerate(poison):
-        await cluster.send_as(tenants[n % 3], REQUESTED.name, b"{not json", run_id, partition=7)
-    good = await cluster.publish("behind", partition=7)
-    async with cluster.runner() as app:
-        async with asyncio.timeout(20):
-            while (answer := await ready(app))[0] != 503 or "halted" not in answer[1]:
-                await asyncio.sleep(0.05)
-        rejected = await cluster.records(REJECTED.name, set(poison[: FAILURES - 1]))
-    behind = len(poison) + 1 - (FAILURES - 1)
-    assert len({record.key for record in rejected}) == FAILURES - 1
-    assert await cluster.lag() == behind
-    assert cluster.simulator.calls()["total"] == 0
-    assert good.run_id not in {UUID(bytes=record.key or b"") for record in rejected}
-
-
-async def ready(app: FastAPI) -> tuple[int, str]:
-    """Ask the runner's readiness."""
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://runner") as client:
-        answer = await client.get("/health/ready")
-        return answer.status_code, answer.text
 
 
 @pytest.mark.parametrize("reported", [False, True], ids=["told by 429", "told by headers"])
