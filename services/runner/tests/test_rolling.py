@@ -12,16 +12,13 @@ from common.contracts.runs_v1 import RunCompleted, RunRequested
 from common.contracts.topics import COMPLETED, PARTITIONS
 
 LONG_MS, SPREAD_MS = 2_000, 3_000
-SLOWEST_MS = 8_000
-CHANGES = ("restarts one by one", "one more", "one less")
+CHANGES = {"restarts one by one": 8_000, "one more": 14_000, "one less": 8_000}
+"""And how long the slowest calls take meanwhile, in milliseconds: longer than a runner takes to start and to join."""
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.soak)])
 @pytest.mark.timeout(900)
 async def test_runners_come_and_go_and_no_call_is_made_again(cluster: Cluster, times: int) -> None:
-    slowest = {"prompt": "slowest", "latency_ms": SLOWEST_MS}
-    quick = {"prompt": "quick", "latency_ms": 20}
-    cluster.simulator.control(latency_ms=LONG_MS, jitter_ms=SPREAD_MS, rules=[slowest, quick])
     runs: list[RunRequested] = []
     async with cluster.runner_processes() as runners:
         await cluster.start_runner()
@@ -39,6 +36,8 @@ async def changed_in_the_middle(
     """Change the runners while calls run; whatever is published then must not wait for those calls."""
     if change == "restarts one by one":
         await cluster.start_runner()
+    rules = [{"prompt": "slowest", "latency_ms": CHANGES[change]}, {"prompt": "quick", "latency_ms": 20}]
+    cluster.simulator.control(latency_ms=LONG_MS, jitter_ms=SPREAD_MS, rules=rules)
     before = cluster.simulator.calls()["total"]
     slowest = await one_in_each_partition(cluster, f"slowest {number}")
     long = await one_in_each_partition(cluster, f"long {number}")
@@ -52,7 +51,9 @@ async def changed_in_the_middle(
     quick = await one_in_each_partition(cluster, f"quick {number}")
     ended = await completed_in_order(cluster, [*slowest, *long, *quick])
     assert {c.status for c in ended.values()} == {"succeeded"}
-    assert max(list(ended).index(run.run_id) for run in quick) < min(list(ended).index(run.run_id) for run in slowest)
+    order = list(ended)
+    quick_last, slow_first = (f(order.index(r.run_id) for r in runs) for f, runs in ((max, quick), (min, slowest)))
+    assert quick_last < slow_first, f"change {number}, {change}"
     if leaving is not None:
         assert -await leaving.ended() in {0, signal.SIGTERM}
         runners.remove(leaving)
