@@ -1,15 +1,12 @@
 """The message broker is killed, or stands still: nothing accepted is lost, and nobody is told what is not so."""
 
 import asyncio
-import os
 import random
-import signal
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Self
@@ -17,6 +14,7 @@ from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from tests.runners import frozen
 from tests.stack import Client, Reply, Simulator, Stack, until
 from tests.test_recovery import kill
 
@@ -293,16 +291,6 @@ def test_every_unknown_outcome_under_a_frozen_broker_is_settled(
     assert ends == dict.fromkeys(accepted | in_time, "succeeded")
     assert calls["total"] == overview["totalRuns"] == len(ends)
     assert calls["repeated"] == {}
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """It accepts connections, and does nothing."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def appended(bootstrap: str, run_ids: set[str]) -> tuple[set[str], set[str]]:
