@@ -4,10 +4,10 @@ import asyncio
 import os
 import random
 import signal
-from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -36,12 +36,12 @@ def test_killing_the_runner_loses_no_run_and_repeats_only_what_was_in_flight(
     for after in points(seed, RUNS, kills):
         until_served(simulator, after)
         in_flight.append(killed_with(stack, simulator, ends_before, sum(in_flight)))
-    completed = asyncio.run(all_completed(stack, workspace, RUNS, RUNS * SECONDS_PER_RUN))
+    asyncio.run(all_completed(stack, workspace, RUNS, RUNS * SECONDS_PER_RUN))
     repeated = simulator.calls()["total"] - RUNS
     print(f"seed {seed}: {RUNS} runs, {kills} kills with {in_flight} calls in flight, {repeated} calls repeated")
     assert repeated <= sum(in_flight)
     assert max(in_flight) <= RUNNER_SLOTS
-    check_books(client, completed, RUNS)
+    check_books(stack, client, RUNS)
 
 
 def killed_with(stack: Stack, simulator: Simulator, ends_before: int, lost: int) -> int:
@@ -65,11 +65,11 @@ def test_a_long_storm_over_three_runners(stack: Stack, client: Client, simulator
         for after in points(seed, runs, kills):
             until_served(simulator, after)
             chance.choice(victims(stack, beside))()
-        completed = asyncio.run(all_completed(stack, workspace, runs, runs * SECONDS_PER_RUN))
+        asyncio.run(all_completed(stack, workspace, runs, runs * SECONDS_PER_RUN))
     repeated = simulator.calls()["total"] - runs
     print(f"seed {seed}: {runs} runs, {kills} kills of 3 runners, {repeated} calls repeated")
     assert repeated <= kills * RUNNER_SLOTS
-    check_books(client, completed, runs)
+    check_books(stack, client, runs)
 
 
 def victims(stack: Stack, beside: list[Beside]) -> list[Callable[[], None]]:
@@ -85,17 +85,18 @@ def test_a_frozen_runner_starts_nothing_when_it_wakes(
     simulator.when(unique, latency_ms=60)
     simulator.forget()
     with runners_beside(stack, 1):
-        executions = asyncio.run(freezes(stack, simulator, workspace, unique, times, commits))
-    runs, repeated = times * RUNS, simulator.calls()["total"] - times * RUNS
+        asyncio.run(freezes(stack, simulator, workspace, unique, times, commits))
+    runs = times * RUNS
+    executions = check_books(stack, client, runs)
+    repeated = simulator.calls()["total"] - runs
     looked = asyncio.run(commits.check({c.run_id for c in executions}))
     print(f"{times} freezes, {runs} runs, {repeated} calls repeated, {looked} looks at the committed offsets")
     assert repeated <= times * RUNNER_SLOTS
-    check_books(client, executions, runs)
 
 
 async def freezes(
     stack: Stack, simulator: Simulator, workspace: UUID, unique: str, times: int, commits: Commits
-) -> list[RunCompleted]:
+) -> None:
     """Freeze the stack's runner in the middle of work, each time until the other one has ended all of it."""
     async with commits.watched():
         for done in range(0, times * RUNS, RUNS):
@@ -105,7 +106,6 @@ async def freezes(
             with frozen(stack.pid("runner")):
                 await all_completed(stack, workspace, done + RUNS, RUNS * SECONDS_PER_RUN)
             await asyncio.to_thread(until, lambda: simulator.calls()["in_flight"] == 0, "all calls have ended")
-        return await all_completed(stack, workspace, times * RUNS, RUNS * SECONDS_PER_RUN)
 
 
 def workspace_of(client: Client) -> UUID:
@@ -121,12 +121,22 @@ def until_served(simulator: Simulator, least: int) -> None:
     until(lambda: simulator.calls()["served"] >= least, f"{least} calls are served", 120)
 
 
-def check_books(client: Client, executions: list[RunCompleted], runs: int) -> None:
-    """Every run once, all executions, and totals to the last digit."""
-    overview = client.counted()["overview"]
-    counts = Counter(c.run_id for c in executions)
+def check_books(stack: Stack, client: Client, runs: int) -> list[RunCompleted]:
+    """Every run once, all executions, and totals to the last digit; return the executions."""
+    executions, overview = asyncio.run(counted(stack, client, runs))
     assert {c.status for c in executions} == {"succeeded"}
-    assert len(counts) == overview["totalRuns"] == runs
+    assert len({c.run_id for c in executions}) == overview["totalRuns"] == runs
     assert overview["repeatedExecutions"] == len(executions) - runs
     assert overview["totalTokens"] == sum(c.usage.input + c.usage.output for c in executions)
     assert overview["totalCost"] == sum((c.cost.total or Decimal(0) for c in executions), Decimal(0))
+    return executions
+
+
+async def counted(stack: Stack, client: Client, runs: int) -> tuple[list[RunCompleted], Any]:
+    """Return all executions and the overview of the same moment: a woken runner may still be appending its answers."""
+    while True:
+        before = await completions(stack)
+        overview = (await asyncio.to_thread(client.counted))["overview"]
+        executions = await all_completed(stack, workspace_of(client), runs, runs * SECONDS_PER_RUN)
+        if await completions(stack) == before:
+            return executions, overview
