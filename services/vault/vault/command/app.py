@@ -1,0 +1,35 @@
+"""The command itself: without a subject it serves."""
+
+import sys
+
+import typer
+
+from common.http import serve
+from common.logs import configure_logging
+from vault.app import create_app
+from vault.master_key import MasterKeyRefused
+from vault.settings import VaultSettings
+
+app = typer.Typer(
+    help="The only place that opens a provider key. Without a subject: serve until SIGTERM.",
+    pretty_exceptions_enable=False,  # they would print local variables, the master key among them
+)
+
+
+@app.callback(invoke_without_command=True)
+def _serve(context: typer.Context) -> None:
+    """Serve unless a subject was named; a refused master key ends the start with its reason."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = VaultSettings()
+    configure_logging("vault", settings.log_level)
+    try:
+        service = create_app(settings)
+    except MasterKeyRefused as refused:
+        sys.exit(f"The vault does not start. {refused}")
+    serve(service, settings.host, settings.vault_port, settings.drain_seconds)
+
+
+def main() -> None:
+    """Run what was typed."""
+    app()
