@@ -60,7 +60,7 @@ class Admission:
             token = dict(headers).get(GRANT_HEADER, b"").decode()
             return self._judge(request, self._grant(token), token, appended_at)
         except (ValidationError, UnicodeDecodeError) as error:
-            return Rejected(f"malformed: {_first(error)}", self._granted_to(headers))
+            return Rejected(f"malformed: {_first(error)}", self.granted_to(headers))
         except Unauthenticated as error:
             return Rejected(f"grant: {error.message}")
 
@@ -74,7 +74,8 @@ class Admission:
             return Rejected(reason, grant.workspace_id)
         return NeverAccepted() if appended_at > request.publish_by else Admitted(request, grant, token)
 
-    def _granted_to(self, headers: Headers) -> UUID | None:
+    def granted_to(self, headers: Headers) -> UUID | None:
+        """Return the workspace of the valid grant that a record carries, if it does."""
         try:
             return self._grant(dict(headers).get(GRANT_HEADER, b"").decode()).workspace_id
         except (UnicodeDecodeError, Unauthenticated):

@@ -27,6 +27,7 @@ from runner.journal import Journal
 from runner.lane import Lane
 from runner.leases import Leases
 from runner.limits import Limits
+from runner.parking import Parking
 from runner.pricing import price
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
@@ -113,9 +114,15 @@ class Runner:
             log.warning("calls were cut short; their runs will be called again", extra={"calls": len(cut_short)})
             await self._handovers.give_back(turn for turn in cut_short if not turn.once)
 
-    def _lane(self) -> Lane:
+    def _lane(self, parking: Parking) -> Lane:
         return Lane(
-            self._admission, self._halt, self._journal, self._dispatcher, self._rejections.publish, self._refuse
+            self._admission,
+            self._halt,
+            self._journal,
+            self._dispatcher,
+            self._rejections.publish,
+            self._refuse,
+            parking,
         )
 
     def _stalled(self) -> bool:

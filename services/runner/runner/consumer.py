@@ -12,6 +12,7 @@ from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
 from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
+from runner.parking import Parking, Shares
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ PULSE_SECONDS = 0.25
 
 MOST_UNFINISHED = {REQUESTED.name: 15_000, BATCHED.name: 2_000}
 """Records of a topic in hand, waiting or running, before its partitions are paused. Interactive ones are read on until
-a workspace's excess is refused in every partition, so that nobody waits behind it."""
+a workspace's excess is refused in every partition, so that nobody waits behind it; bulk ones are read on past what
+exceeds a workspace's share of these."""
 
 MOST_BYTES = 64 * 1024 * 1024
 """The same in bytes of record values."""
@@ -31,7 +33,7 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_SPAN = 10_000
 """Offsets between a partition's oldest unfinished record and its newest: what a crash may have to read again."""
 
-NewLane = Callable[[], Lane]
+NewLane = Callable[[Parking], Lane]
 
 GiveUp = Callable[[], Awaitable[None]]
 """Called when the partitions are taken away, before anybody else gets them; what it awaits must be short."""
@@ -45,7 +47,8 @@ class Assignment:
     ) -> None:
         self._consumer = consumer
         self._stalled = stalled
-        self._lanes = {tp: new_lane() for tp in owned}
+        shares = Shares(MOST_UNFINISHED[BATCHED.name])
+        self._lanes = {tp: new_lane(Parking(shares)) for tp in owned}
         self._committed: dict[TopicPartition, int] = {}
         self._committer = asyncio.create_task(self._commit_regularly())
 
@@ -60,9 +63,16 @@ class Assignment:
         for topic in (REQUESTED.name, BATCHED.name):
             lanes = {tp: lane for tp, lane in self._lanes.items() if tp.topic == topic}
             full = _full(list(lanes.values()), MOST_UNFINISHED[topic])
-            paused = {tp for tp, lane in lanes.items() if full or lane.offsets.span >= MOST_SPAN}
+            self._turn(lanes, full=full)
+            paused = {tp for tp, lane in lanes.items() if full or (lane.reads_on and lane.offsets.span >= MOST_SPAN)}
             self._consumer.pause(*(paused - self._consumer.paused()))
             self._consumer.resume(*((lanes.keys() - paused) & self._consumer.paused()))
+
+    def _turn(self, lanes: dict[TopicPartition, Lane], *, full: bool) -> None:
+        """Go back to what was parked, and on again."""
+        for tp, lane in lanes.items():
+            if (offset := lane.turn(time.monotonic(), full=full)) is not None:
+                self._consumer.seek(tp, offset)
 
     async def commit(self) -> None:
         """Commit every lane's progress since the last time."""

@@ -10,12 +10,13 @@ from typing import Protocol
 from uuid import UUID
 
 from common.admission import Admission, Admitted, NeverAccepted, Rejected
-from common.contracts.topics import REQUESTED
+from common.contracts.topics import BATCHED, REQUESTED
 from common.ids import now_ms
 from common.kafka import Record
 from runner.dispatch import Turn
 from runner.halt import Halted
 from runner.journal import Past
+from runner.parking import Parking
 from runner.partitions import Offsets
 from runner.recent import RecentRuns
 
@@ -25,7 +26,7 @@ RETRY_SECONDS = 1.0
 
 MOST_WAITING = 1000
 """Runs of one workspace in hand from one interactive partition: what is more would make all others behind it wait.
-Bulk is shared by turns instead, since nobody waits for it."""
+Bulk is parked instead."""
 
 Reject = Callable[[Record, str], Awaitable[None]]
 """Sets a record aside, with the reason."""
@@ -77,7 +78,14 @@ class Lane:
     """Judges a partition's records in order, once its journal is read, and offers those that are runs."""
 
     def __init__(
-        self, admission: Admission, gate: Gate, journal: Journal, runs: Runs, reject: Reject, refuse: Refuse
+        self,
+        admission: Admission,
+        gate: Gate,
+        journal: Journal,
+        runs: Runs,
+        reject: Reject,
+        refuse: Refuse,
+        parking: Parking,
     ) -> None:
         self._admission = admission
         self._gate = gate
@@ -85,7 +93,10 @@ class Lane:
         self._runs = runs
         self._reject = reject
         self._refuse = refuse
+        self._parking = parking
         self._inbox: asyncio.Queue[Record] = asyncio.Queue()
+        self._oldest: Record | None = None
+        """The first record that was delivered, parked or not: older ends than its run's need not be known."""
         self._sizes: dict[int, int] = {}
         self._owners: dict[int, UUID] = {}
         self._in_hand: Counter[UUID] = Counter()
@@ -94,25 +105,49 @@ class Lane:
         self._held: set[UUID] = set()
         self._waiting: dict[UUID, Turn] = {}
         self.offsets = Offsets()
+        self.position = 0
         self.unfinished_bytes = 0
         self.closed = False
         self._tasks = [asyncio.create_task(self._work())]
 
     @property
     def unfinished(self) -> int:
-        """How many records are begun and not finished."""
+        """How many records are taken in and not finished."""
         return len(self._sizes)
 
+    @property
+    def reads_on(self) -> bool:
+        """Whether what is read next was never read before."""
+        return self.position >= self.offsets.next
+
     def receive(self, record: Record) -> None:
-        """Take a record in; one that was delivered before is ignored."""
-        if self.offsets.begin(record.offset):
+        """Take a record in, or leave it in the log for later; one that was taken in before is ignored."""
+        self._oldest = self._oldest or record
+        self.position = record.offset + 1
+        if self._comes_in(record):
             self._sizes[record.offset] = len(record.value or b"")
             self.unfinished_bytes += self._sizes[record.offset]
             self._inbox.put_nowait(record)
 
+    def _comes_in(self, record: Record) -> bool:
+        """Park a bulk record that exceeds its workspace's share. By its grant: one without is rejected at once."""
+        new = self.offsets.begin(record.offset)
+        workspace = self._admission.granted_to(record.headers) if record.topic == BATCHED.name else None
+        if workspace is None:
+            return new
+        return (new or self._parking.parked(workspace, record.offset)) and self._parking.admit(workspace, record.offset)
+
+    def turn(self, now: float, *, full: bool) -> int | None:
+        """Return the offset to read at next where that is not the one after the last (`now`: in seconds)."""
+        offset = self._parking.turn(self.position, self.offsets.next, now, full=full)
+        if offset is not None:
+            self.position = offset
+        return offset
+
     def finish(self, offset: int) -> None:
         """The record needs no more work."""
         self.offsets.finish(offset)
+        self._parking.finish(offset)
         self.unfinished_bytes -= self._sizes.pop(offset)
         if (workspace := self._owners.pop(offset, None)) is not None:
             self._in_hand[workspace] -= 1
@@ -126,24 +161,25 @@ class Lane:
     async def _work(self) -> None:
         """Read the journal, then judge record after record."""
         first = await self._inbox.get()
-        self._past = await self._read_journal(first)
+        oldest = self._oldest or first
+        self._past = await self._read_journal(oldest)
         self._recent = RecentRuns(self._past.ended)
         self._held = set(self._past.held)
         if self._held:
-            self._tasks.append(asyncio.create_task(self._follow(first)))
+            self._tasks.append(asyncio.create_task(self._follow(oldest)))
         with suppress(Halted):
             await self._judge(first)
             while True:
                 await self._judge(await self._inbox.get())
 
-    async def _read_journal(self, first: Record) -> Past:
+    async def _read_journal(self, oldest: Record) -> Past:
         """Return what the journal tells; without it nothing is dispatched, so a broker that is away is waited for."""
         while True:
             try:
-                async with self._journal.reading(first.partition, first.timestamp) as journal:
+                async with self._journal.reading(oldest.partition, oldest.timestamp) as journal:
                     return journal.past
             except Exception:
-                log.exception("the journal could not be read; trying again", extra={"partition": first.partition})
+                log.exception("the journal could not be read; trying again", extra={"partition": oldest.partition})
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _judge(self, record: Record) -> None:
@@ -174,9 +210,11 @@ class Lane:
             self.finish(turn.offset)
 
     def _has_room(self, turn: Turn) -> bool:
-        """Count the run as in hand, unless its workspace has enough of them."""
+        """Count an interactive run as in hand, unless its workspace has enough of them."""
+        if turn.topic != REQUESTED.name:
+            return True
         workspace = turn.admitted.request.workspace_id
-        if turn.topic == REQUESTED.name and self._in_hand[workspace] >= MOST_WAITING:
+        if self._in_hand[workspace] >= MOST_WAITING:
             return False
         self._owners[turn.offset] = workspace
         self._in_hand[workspace] += 1
@@ -185,17 +223,17 @@ class Lane:
     def _offer(self, turn: Turn) -> None:
         self._runs.offer(replace(turn, called_before=turn.run_id in self._past.started))
 
-    async def _follow(self, first: Record) -> None:
+    async def _follow(self, oldest: Record) -> None:
         """Wait for the ends of the runs that another runner still calls, as the journal tells them."""
         while self._held:
             try:
-                async with self._journal.reading(first.partition, first.timestamp) as journal:
+                async with self._journal.reading(oldest.partition, oldest.timestamp) as journal:
                     self._past = journal.past
                     while self._held:
                         self._settle(journal.past)
                         await journal.go_on()
             except Exception:
-                log.exception("the journal could not be followed; trying again", extra={"partition": first.partition})
+                log.exception("the journal could not be followed; trying again", extra={"partition": oldest.partition})
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _settle(self, past: Past) -> None:

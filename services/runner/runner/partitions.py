@@ -12,14 +12,15 @@ class Offsets:
     def __init__(self) -> None:
         self._begun: deque[int] = deque()
         self._finished: set[int] = set()
-        self._next = 0
+        self.next = 0
+        """One past the newest record that was delivered."""
 
     def begin(self, offset: int) -> bool:
         """Note a delivered record; False if it was delivered before, as happens after a rebalance."""
-        if offset < self._next:
+        if offset < self.next:
             return False
         self._begun.append(offset)
-        self._next = offset + 1
+        self.next = offset + 1
         return True
 
     def finish(self, offset: int) -> None:
@@ -31,9 +32,9 @@ class Offsets:
     @property
     def committable(self) -> int:
         """The offset to commit: of the oldest unfinished record, or one past the last record. 0: nothing yet."""
-        return self._begun[0] if self._begun else self._next
+        return self._begun[0] if self._begun else self.next
 
     @property
     def span(self) -> int:
         """How many offsets lie between the oldest unfinished record and the newest."""
-        return self._next - self.committable
+        return self.next - self.committable

@@ -37,6 +37,9 @@ FETCHED = 4
 
 PARTITIONS = 2
 SLOTS = 4
+MOST_BULK = 4
+"""Bulk runs in hand: so few that most are parked first."""
+
 START_MS = 1_800_000_000_000
 FAR_MS = START_MS + 10**9
 
@@ -154,6 +157,10 @@ class Member:
         for tp, offset in offsets.items():
             self.process.world.commits(self.process, tp, offset)
         await self.process.connected()
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.process.world.turned_back += offset < self._positions[tp]
+        self._positions[tp] = offset
 
     def paused(self) -> set[TopicPartition]:
         return self._paused
@@ -361,7 +368,8 @@ class Process(app.Runner):
         yield Reading(self.broker.journal(partition), appended_at - MARGIN_MS)
 
     async def get(self, run: RunRequested, grant: Grant, token: str) -> Lease:
-        assert (run.workspace_id, token) == (grant.workspace_id, self.world.grant)
+        assert run.workspace_id == grant.workspace_id
+        assert token == self.world.grants[owner_of(run.run_id)]
         await self.connected()
         return Lease(secret="opens", key_id=run.workspace_id, version=1, revision=1, ttl_ms=1)
 
@@ -409,13 +417,15 @@ class World:
         self.broker = Broker(self.clock)
         self.group = Group(self.clock, self.lost)
         self.processes: list[Process] = []
-        self.workspace = uuid4()
-        self.grant = identities()[0].grant(self.workspace, ("openai",), FAR_MS)
+        self.workspaces = [uuid4(), uuid4()]
+        self.grants = [identities()[0].grant(workspace, ("openai",), FAR_MS) for workspace in self.workspaces]
         self.runs: dict[UUID, RunRequested] = {}
         self.calls: Counter[UUID] = Counter()
         self.hits: Counter[UUID] = Counter()
         """By run: how often a process was lost while it called it."""
         self.wrong: list[str] = []
+        self.turned_back = 0
+        """How often a member went back for records that it had parked."""
         self._holder: dict[UUID, Process] = {}
         self._patch = self._patched()
 
@@ -426,6 +436,7 @@ class World:
         for module in (consumer, kafka, execute):
             patch.setattr(module, "time", self.clock)
         patch.setattr(consumer, "_kafka_consumer", lambda *_: self._new_member())
+        patch.setitem(consumer.MOST_UNFINISHED, BATCHED.name, MOST_BULK)
         patch.setattr(app, "price", lambda *_: Cost(priced=False))
         return patch
 
@@ -457,8 +468,9 @@ class World:
             self.processes.remove(process)
 
     def publish(self, run_id: UUID, *, on_unknown: str = "retry", publish_by: int = FAR_MS) -> None:
+        workspace = self.workspaces[owner_of(run_id)]
         run = RunRequested.model_validate({
-            "run_id": run_id, "workspace_id": self.workspace, "operation": "chat", "provider": "openai", "model": "m",
+            "run_id": run_id, "workspace_id": workspace, "operation": "chat", "provider": "openai", "model": "m",
             "body": {"run": str(run_id)}, "deadline": 4_000_000_000_000, "publish_by": publish_by,
             "on_unknown": on_unknown, "accepted_at": self.clock.ms(),
         })  # fmt: skip
@@ -467,8 +479,8 @@ class World:
         self.append(run_id, run.encode())
 
     def append(self, run_id: UUID, value: bytes) -> None:
-        headers = [(GRANT_HEADER, self.grant.encode())]
-        self.broker.append(REQUESTED.name, partition_of(run_id), run_id.bytes, value, headers)
+        headers = [(GRANT_HEADER, self.grants[owner_of(run_id)].encode())]
+        self.broker.append(topic_of(run_id), partition_of(run_id), run_id.bytes, value, headers)
 
     def called(self, process: Process, run_id: UUID) -> None:
         """A call begins: may it?"""
@@ -525,7 +537,8 @@ class World:
     def settled(self) -> bool:
         """Whether every run has ended and every record is committed."""
         ended = set().union(*(self.broker.past(partition).ended for partition in range(PARTITIONS)))
-        requested = [TopicPartition(REQUESTED.name, partition) for partition in range(PARTITIONS)]
+        topics = (REQUESTED.name, BATCHED.name)
+        requested = [TopicPartition(topic, partition) for topic in topics for partition in range(PARTITIONS)]
         committed = all(self.broker.committed[tp] == len(self.broker.logs[tp]) for tp in requested)
         return committed and self.runs.keys() <= ended
 
@@ -547,3 +560,13 @@ def answer_once(call: asyncio.Future[str], outcome: str) -> None:
 
 def partition_of(run_id: UUID) -> int:
     return run_id.int % PARTITIONS
+
+
+def topic_of(run_id: UUID) -> str:
+    """Three of four are bulk."""
+    return REQUESTED.name if run_id.int // 4 % 4 == 0 else BATCHED.name
+
+
+def owner_of(run_id: UUID) -> int:
+    """Which workspace: the one has many times more than the other."""
+    return int(run_id.int % 8 == 0)

@@ -151,6 +151,7 @@ class Delivery(RuleBasedStateMachine):
         self._check_completions()
 
     def _check_completions(self) -> None:
+        happened["returns to what was parked"] += self.world.turned_back
         happened["repeated calls"] += sum(count - 1 for count in self.world.calls.values() if count)
         answered = [completed for completed in self.world.completions() if not completed.error]
         for run_id, count in Counter(completed.run_id for completed in answered).items():

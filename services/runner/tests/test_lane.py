@@ -1,0 +1,47 @@
+"""What a partition's records meet before they are runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+from aiokafka import ConsumerRecord
+
+from common.contracts.topics import BATCHED
+from common.kafka import Record
+from runner.journal import Past
+from runner.lane import Lane
+from runner.parking import Parking, Shares
+
+
+class ReadOnce:
+    """A journal that tells from when it was asked for, and nothing else."""
+
+    def __init__(self) -> None:
+        self.since: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Any]:
+        self.since.set_result(appended_at)
+        yield SimpleNamespace(past=Past())
+
+
+def bulk(offset: int, timestamp: int, workspace: UUID) -> Record:
+    headers = (("workspace", workspace.bytes),)
+    return ConsumerRecord(BATCHED.name, 0, offset, timestamp, 1, None, b"{}", None, 0, 2, headers)
+
+
+async def test_the_journal_is_read_since_the_oldest_record_even_if_that_one_was_parked() -> None:
+    huge, small, shares, journal = uuid4(), uuid4(), Shares(1), ReadOnce()
+    shares.enter(huge)
+    parts: Any = SimpleNamespace(granted_to=lambda headers: UUID(bytes=headers[0][1]))
+    nothing: Any = None
+    lane = Lane(parts, nothing, journal, nothing, nothing, nothing, Parking(shares))
+    lane.receive(bulk(7, 1_000, huge))
+    lane.receive(bulk(8, 900_000, small))
+    assert lane.unfinished == 1
+    assert await journal.since == 1_000
+    assert lane.offsets.committable == 7
+    lane.close()
