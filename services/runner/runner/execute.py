@@ -20,7 +20,7 @@ from common.errors import (
 from common.identity import Grant
 from common.ids import now_ms
 from runner.dispatch import GivenBack, Slot, pause
-from runner.limits import PATIENCE_SECONDS, Flow, KeyVersion, flow_of
+from runner.limits import Flow, KeyVersion, flow_of
 from runner.preview import preview
 from runner.progress import FREE, FinalFailure, Progress
 from runner.providers import Answer, CallFailed, Provider
@@ -45,7 +45,9 @@ class Leaser(Protocol):
 
 
 class Limits(Protocol):
-    """What holds calls back, and learns from each."""
+    """What holds calls back, and learns from each. A run ends rather than waits for longer than `longest_wait`."""
+
+    longest_wait: float
 
     def too_long(self, flow: Flow) -> float | None:
         """Return the seconds until the flow may call, where that is too long to wait for."""
@@ -191,7 +193,7 @@ class Executor:
         wait = next_wait(failure, len(progress.attempts))
         if wait is None:
             raise FinalFailure(failure)
-        if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._call_seconds + PATIENCE_SECONDS:
+        if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._limits.longest_wait:
             raise FinalFailure(failure, retry_at=now_ms() + round(wait * 1000))
         await slot.again(wait)
 

@@ -56,7 +56,8 @@ class Limits:
     """Knows when a call may start. Waits are in seconds: 0 is now, infinity is "when another call has ended"."""
 
     def __init__(self, call_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._longest_wait = call_seconds + PATIENCE_SECONDS
+        self.longest_wait = call_seconds + PATIENCE_SECONDS
+        """A run that would have to wait for longer ends instead."""
         self._clock = clock
         self._flows: dict[Flow, _State] = {}
         self._providers: Breakers[str] = Breakers(PROVIDER_FAILURES, *PROVIDER_COOLS)
@@ -75,7 +76,7 @@ class Limits:
     def too_long(self, flow: Flow) -> float | None:
         """Return the seconds until the flow may call, where that is too long to wait for; otherwise None."""
         held = self._state(flow).held_until - self._clock()
-        return held if held > self._longest_wait else None
+        return held if held > self.longest_wait else None
 
     def enter(self, flow: Flow) -> None:
         """Note that a run of the flow is being carried out."""
