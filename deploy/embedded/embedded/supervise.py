@@ -44,7 +44,9 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for service in self._services:
                     group.create_task(self._start_in_turn(service))
-        except* NotReadyError as failures:
+        except ExceptionGroup as failures:  # not `except*`: before Python 3.11.4 that wraps what is raised in it
+            if failures.split(NotReadyError)[1] is not None:
+                raise
             raise NotReadyError("\n".join(str(failure) for failure in failures.exceptions)) from None
 
     async def stop(self) -> None:
