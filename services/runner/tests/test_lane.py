@@ -11,21 +11,21 @@ from aiokafka import ConsumerRecord
 
 from common.contracts.topics import BATCHED
 from common.kafka import Record
-from runner.journal import Past
 from runner.lane import Lane
 from runner.parking import Parking, Shares
 
 
-class ReadOnce:
-    """A journal that tells from when it was asked for, and nothing else."""
+class Silent:
+    """A journal that knows since when it was asked for, and never answers."""
 
     def __init__(self) -> None:
         self.since: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
-    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Any]:
+    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[None]:
         self.since.set_result(appended_at)
-        yield SimpleNamespace(past=Past())
+        await asyncio.Event().wait()
+        yield
 
 
 def bulk(offset: int, timestamp: int, workspace: UUID) -> Record:
@@ -34,7 +34,7 @@ def bulk(offset: int, timestamp: int, workspace: UUID) -> Record:
 
 
 async def test_the_journal_is_read_since_the_oldest_record_even_if_that_one_was_parked() -> None:
-    huge, small, shares, journal = uuid4(), uuid4(), Shares(1), ReadOnce()
+    huge, small, shares, journal = uuid4(), uuid4(), Shares(1), Silent()
     shares.enter(huge)
     parts: Any = SimpleNamespace(granted_to=lambda headers: UUID(bytes=headers[0][1]))
     nothing: Any = None
