@@ -22,7 +22,7 @@ class Silent:
         self.since: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
-    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[None]:
+    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Any]:
         self.since.set_result(appended_at)
         await asyncio.Event().wait()
         yield
