@@ -49,7 +49,9 @@ def test_a_file_holds_its_key_raw_or_as_text(tmp_path: Path, form: type[bytes], 
     assert read_master_key(None, file).material == key
 
 
-@pytest.mark.parametrize("content", [b"", bytes(range(31)), bytes(range(33)), b"not a key at all, but some sentence here"])
+@pytest.mark.parametrize(
+    "content", [b"", bytes(range(31)), bytes(range(33)), b"not a key at all, but some sentence here"]
+)
 def test_a_file_without_32_bytes_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(MasterKeyRefused, match="does not hold 32 bytes"):
