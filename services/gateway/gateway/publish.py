@@ -2,14 +2,16 @@
 
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import RunRequested
-from common.contracts.topics import COMPLETED, MAX_BODY_BYTES, MAX_VALUE_BYTES, REQUESTED
+from common.contracts.topics import GENERATIONS, MAX_BODY_BYTES, MAX_VALUE_BYTES
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
 
+NEWEST = GENERATIONS[-1]
+
 
 class RequestLog:
-    """Appends runs, to `runs.requested.v1` unless told otherwise."""
+    """Appends runs, to the newest generation's interactive topic unless told otherwise."""
 
     def __init__(self, publisher: Publisher, publish_seconds: float) -> None:
         self._publisher = publisher
@@ -20,7 +22,7 @@ class RequestLog:
         return now_ms() + round(self._seconds * 1000)
 
     async def append(
-        self, request: RunRequested, grant: str, topic: str = REQUESTED.name, partition: int | None = None
+        self, request: RunRequested, grant: str, topic: str = NEWEST.requested.name, partition: int | None = None
     ) -> None:
         """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
         value = request.encode()
@@ -43,8 +45,8 @@ class CompletedLog:
         self._publisher = publisher
         self._seconds = publish_seconds
 
-    async def append(self, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], partition: int) -> None:
+    async def append(
+        self, value: bytes, key: bytes | None, headers: list[tuple[str, bytes]], topic: str, partition: int
+    ) -> None:
         """Return once the broker has acknowledged; else raise `Unavailable` or `OutcomeUnknown`."""
-        await self._publisher.send(
-            COMPLETED.name, value, key=key, headers=headers, partition=partition, timeout=self._seconds
-        )
+        await self._publisher.send(topic, value, key=key, headers=headers, partition=partition, timeout=self._seconds)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from common.admission import NEWEST_MS, OLDEST_MS
 from common.contracts.answers_v1 import Answer, RunDetail
 from common.contracts.runs_v1 import RunCompleted, RunRequested
-from common.contracts.topics import BATCHED, COMPLETED, DAY_MS, REQUESTED
+from common.contracts.topics import DAY_MS, is_completions, is_requests
 from common.errors import NotFound, TooLarge, Unavailable
 from common.ids import named_run_id, now_ms
 from gateway import metrics
@@ -170,24 +170,25 @@ class Replays:
         return Verdict("replayed")
 
     async def _publish(self, record: SetAside, what: RunRequested | RunCompleted, claim: ReplayClaim) -> None:
+        origin = record.origin
         if isinstance(what, RunCompleted):
-            await self._completions.append(record.value, record.key, what.headers(), record.origin.partition)
+            await self._completions.append(record.value, record.key, what.headers(), origin.topic, origin.partition)
             return
         request = renewed(what, claim.accepted_at, now_ms(), self._requests.publish_by())
         grant = self._grants.shared(request.workspace_id, request.provider, request.deadline, DAY_MS)
-        await self._requests.append(request, grant, record.origin.topic, record.origin.partition)
+        await self._requests.append(request, grant, origin.topic, origin.partition)
 
 
 def replayable(record: SetAside) -> RunRequested | RunCompleted | Verdict:
     """Return what the record would be, or why it can be nothing."""
+    topic, service = record.origin.topic, record.origin.service
+    if is_requests(topic) and service == "analytics":
+        return Verdict("cannot_be_replayed", "the run itself went on: only its acceptance was not recorded")
     try:
-        match record.origin.topic, record.origin.service:
-            case ((REQUESTED.name | BATCHED.name), "runner"):
-                return _unless_check(RunRequested.model_validate_json(record.value))
-            case COMPLETED.name, "analytics":
-                return _unless_check(RunCompleted.model_validate_json(record.value))
-            case ((REQUESTED.name | BATCHED.name), "analytics"):
-                return Verdict("cannot_be_replayed", "the run itself went on: only its acceptance was not recorded")
+        if is_requests(topic) and service == "runner":
+            return _unless_check(RunRequested.model_validate_json(record.value))
+        if is_completions(topic) and service == "analytics":
+            return _unless_check(RunCompleted.model_validate_json(record.value))
     except ValidationError as error:
         return Verdict("cannot_be_replayed", f"malformed: {_fault(error)}")
     return Verdict("cannot_be_replayed", "it is from no topic that is replayed")

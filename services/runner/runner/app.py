@@ -146,14 +146,14 @@ class Runner:
         if turn.called_before:
             return self._executor.outcome_unknown(turn.admitted)
         if turn.once:
-            await self._completions.start(turn.run_id, turn.partition)
+            await self._completions.start(turn.run_id, turn.journal)
         return await self._executor.execute(turn.admitted, slot)
 
     async def _refuse(self, turn: Turn) -> None:
         await self._publish(turn, self._executor.over_quota(turn.admitted))
 
     async def _publish(self, turn: Turn, completed: RunCompleted) -> None:
-        await self._completions.publish(completed, turn.partition, turn.admitted.request.reply_to)
+        await self._completions.publish(completed, turn.journal, turn.admitted.request.reply_to)
         runs_ended.labels(completed.provider, completed.status).inc()
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:

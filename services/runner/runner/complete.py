@@ -3,9 +3,11 @@
 from typing import Protocol, Unpack
 from uuid import UUID
 
+from aiokafka import TopicPartition
+
 from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
-from common.contracts.topics import COMPLETED, MAX_VALUE_BYTES, REPLIES
+from common.contracts.topics import MAX_VALUE_BYTES, REPLIES
 from common.ids import now_ms
 from common.kafka import Extras
 
@@ -23,18 +25,18 @@ class Completions:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    async def start(self, run_id: UUID, partition: int) -> None:
+    async def start(self, run_id: UUID, journal: TopicPartition) -> None:
         """Append that the run is about to be called: should its end never be found, it must not be called again."""
         started = RunStarted(run_id=run_id, started_at=now_ms())
         headers = started.headers()
         await self._sender.deliver(
-            COMPLETED.name, started.encode(), key=run_id.bytes, headers=headers, partition=partition
+            journal.topic, started.encode(), key=run_id.bytes, headers=headers, partition=journal.partition
         )
 
-    async def publish(self, completed: RunCompleted, partition: int, reply_to: ReplyTo | None) -> None:
-        """Append to the completed topic's `partition` (the request's own), then reply to who waits."""
+    async def publish(self, completed: RunCompleted, journal: TopicPartition, reply_to: ReplyTo | None) -> None:
+        """Append to the journal of the request's partition, then reply to who waits."""
         key, headers, value = completed.run_id.bytes, completed.headers(), _fitting(completed)
-        await self._sender.deliver(COMPLETED.name, value, key=key, headers=headers, partition=partition)
+        await self._sender.deliver(journal.topic, value, key=key, headers=headers, partition=journal.partition)
         if reply_to is not None:
             addressed = [*headers, (INSTANCE_HEADER, reply_to.instance.encode())]
             await self._sender.deliver(REPLIES.name, value, key=key, headers=addressed, partition=reply_to.partition)

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from common.contracts.topics import BATCHED, MAX_MESSAGE_BYTES, REQUESTED
+from common.contracts import topics
+from common.contracts.topics import MAX_MESSAGE_BYTES, is_bulk
 from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
@@ -22,10 +23,10 @@ COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
 PULSE_SECONDS = 0.25
 
-MOST_UNFINISHED = {REQUESTED.name: 15_000, BATCHED.name: 2_000}
-"""Records of a topic in hand, waiting or running, before its partitions are paused. Interactive ones are read on until
-a workspace's excess is refused in every partition, so that nobody waits behind it; bulk ones are read on past what
-exceeds a workspace's share of these."""
+MOST_INTERACTIVE, MOST_BULK = 15_000, 2_000
+"""Records in hand, waiting or running, before their partitions are paused. Interactive ones are read on until a
+workspace's excess is refused in every partition, so that nobody waits behind it; bulk ones are read on past what is
+more than a workspace's share of these."""
 
 MOST_BYTES = 64 * 1024 * 1024
 """The same in bytes of record values."""
@@ -47,7 +48,7 @@ class Assignment:
     ) -> None:
         self._consumer = consumer
         self._stalled = stalled
-        shares = Shares(MOST_UNFINISHED[BATCHED.name])
+        shares = Shares(MOST_BULK)
         self._lanes = {tp: new_lane(Parking(shares)) for tp in owned}
         self._committed: dict[TopicPartition, int] = {}
         self._committer = asyncio.create_task(self._commit_regularly())
@@ -59,10 +60,10 @@ class Assignment:
                 self._lanes[tp].receive(record)
 
     def balance(self) -> None:
-        """Pause what has enough in hand and resume what has room: backpressure, by topic and by partition."""
-        for topic in (REQUESTED.name, BATCHED.name):
-            lanes = {tp: lane for tp, lane in self._lanes.items() if tp.topic == topic}
-            full = _full(list(lanes.values()), MOST_UNFINISHED[topic])
+        """Pause what has enough in hand and resume what has room: backpressure, by kind and by partition."""
+        for bulk, most in ((False, MOST_INTERACTIVE), (True, MOST_BULK)):
+            lanes = {tp: lane for tp, lane in self._lanes.items() if is_bulk(tp.topic) == bulk}
+            full = _full(list(lanes.values()), most)
             self._turn(lanes, full=full)
             paused = {tp for tp, lane in lanes.items() if full or (lane.reads_on and lane.offsets.span >= MOST_SPAN)}
             self._consumer.pause(*(paused - self._consumer.paused()))
@@ -222,7 +223,7 @@ class RunConsumer(ConsumerRebalanceListener):
     async def _consume(self) -> None:
         self._pulse.forgive()
         self._consumer = consumer = _kafka_consumer(self._bootstrap, self._group, self._session_seconds)
-        consumer.subscribe([REQUESTED.name, BATCHED.name], listener=self)
+        consumer.subscribe(_topics(), listener=self)
         await consumer.start()
         watch = SilenceWatch(consumer, member=True)
         while True:
@@ -235,6 +236,11 @@ class RunConsumer(ConsumerRebalanceListener):
                 self._assignment.balance()
             self._gate.check()
             await watch.note(delivered=bool(records))
+
+
+def _topics() -> list[str]:
+    """Return what is read: the runs of every generation."""
+    return [topic.name for generation in topics.GENERATIONS for topic in (generation.requested, generation.batched)]
 
 
 def _kafka_consumer(bootstrap: str, group: str, session_seconds: float) -> AIOKafkaConsumer:

@@ -9,8 +9,11 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID
 
+from aiokafka import TopicPartition
+
 from common.admission import Admitted
-from common.contracts.topics import BATCHED
+from common.contracts.topics import is_bulk
+from runner.journal import journal_of
 from runner.limits import Flow, flow_of
 from runner.recent import RecentRuns
 from runner.schedule import Schedule
@@ -46,6 +49,11 @@ class Turn:
     def run_id(self) -> UUID:
         """The run's id."""
         return self.admitted.request.run_id
+
+    @property
+    def journal(self) -> TopicPartition:
+        """Where its end will stand."""
+        return journal_of(self.topic, self.partition)
 
     @property
     def flow(self) -> Flow:
@@ -117,7 +125,7 @@ class Waiting:
     @property
     def bulk(self) -> bool:
         """Whether interactive runs go before it."""
-        return self.turn.topic == BATCHED.name
+        return is_bulk(self.turn.topic)
 
 
 class Limits(Protocol):
@@ -173,13 +181,13 @@ class Dispatcher:
         """Schedule the run."""
         self._schedule.put(Waiting(turn, partial(self._begin, turn)))
 
-    def release(self) -> dict[int, list[UUID]]:
-        """Give every partition up: forget what waits, and return by partition the runs that are still being called."""
+    def release(self) -> dict[TopicPartition, list[UUID]]:
+        """Give every partition up: forget what waits, and return by journal the runs that are still being called."""
         self._schedule.keep(lambda waiting: not waiting.turn.lane.closed)
-        calling: dict[int, list[UUID]] = {}
+        calling: dict[TopicPartition, list[UUID]] = {}
         for run_id, mine in self._in_hand.items():
             if mine.release():
-                calling.setdefault(mine.turns[0].partition, []).append(run_id)
+                calling.setdefault(mine.turns[0].journal, []).append(run_id)
         return calling
 
     async def run(self) -> None:

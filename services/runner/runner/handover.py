@@ -5,8 +5,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from aiokafka import TopicPartition
+
 from common.contracts.runs_v1 import Handover
-from common.contracts.topics import COMPLETED
 from common.errors import Unavailable
 from common.ids import now_ms
 from common.kafka import Publisher
@@ -27,23 +28,23 @@ class Handovers:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
 
-    async def hand_over(self, calling: Mapping[int, list[UUID]], seconds: float) -> None:
-        """Tell the next owners, by partition, which runs are still being called, for at most so long."""
+    async def hand_over(self, calling: Mapping[TopicPartition, list[UUID]], seconds: float) -> None:
+        """Tell the next owners, by journal, which runs are still being called, for at most so long."""
         until = now_ms() + round((seconds + MARGIN_SECONDS) * 1000)
-        await asyncio.gather(*(self._send(partition, runs, until) for partition, runs in calling.items()))
+        await asyncio.gather(*(self._send(journal, runs, until) for journal, runs in calling.items()))
 
     async def give_back(self, turns: Iterable[Turn]) -> None:
         """Tell the next owners that these runs are not being called any more, and have not ended."""
-        await asyncio.gather(*(self._send(turn.partition, [turn.run_id], 0) for turn in turns))
+        await asyncio.gather(*(self._send(turn.journal, [turn.run_id], 0) for turn in turns))
 
-    async def _send(self, partition: int, run_ids: list[UUID], until: int) -> None:
+    async def _send(self, journal: TopicPartition, run_ids: list[UUID], until: int) -> None:
         handover = Handover(run_ids=run_ids, until=until)
         try:
             await self._publisher.send(
-                COMPLETED.name,
+                journal.topic,
                 handover.encode(),
                 headers=handover.headers(),
-                partition=partition,
+                partition=journal.partition,
                 timeout=SEND_SECONDS,
             )
         except Unavailable as error:

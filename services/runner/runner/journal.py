@@ -9,13 +9,18 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.contracts.event import TYPE_HEADER
 from common.contracts.runs_v1 import Handover, RunCompleted, RunStarted
-from common.contracts.topics import COMPLETED
+from common.contracts.topics import completed_for
 from common.kafka import Record, partition_reader
 
 MARGIN_MS = 60_000
 """A completion is never older than its request; the margin is for brokers whose clocks differ."""
 
 WAIT_MS = 500
+
+
+def journal_of(topic: str, partition: int) -> TopicPartition:
+    """Return where the ends of a partition's runs stand: under its number, in its own generation."""
+    return TopicPartition(completed_for(topic), partition)
 
 
 @dataclass
@@ -81,9 +86,8 @@ class Journal:
         self._bootstrap = bootstrap
 
     @asynccontextmanager
-    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Reading]:
-        """Yield the journal of a partition, read since the append time (UTC ms) of its oldest unfinished record."""
-        journal = TopicPartition(COMPLETED.name, partition)
+    async def reading(self, journal: TopicPartition, appended_at: int) -> AsyncIterator[Reading]:
+        """Yield a partition's journal, read since the append time (UTC ms) of its oldest unfinished record."""
         async with partition_reader(self._bootstrap, [journal]) as consumer:
             reading = Reading(consumer, journal)
             await reading.catch_up(appended_at - MARGIN_MS)

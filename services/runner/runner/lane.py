@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
+from aiokafka import TopicPartition
+
 from common.admission import Admission, Admitted, NeverAccepted, Rejected
-from common.contracts.topics import BATCHED, REQUESTED
+from common.contracts.topics import is_bulk
 from common.ids import now_ms
 from common.kafka import Record
 from runner.dispatch import Turn
 from runner.halt import Halted
-from runner.journal import Past
+from runner.journal import Past, journal_of
 from runner.parking import Parking
 from runner.partitions import Offsets
 from runner.recent import RecentRuns
@@ -47,7 +49,7 @@ class Reading(Protocol):
 class Journal(Protocol):
     """Where the ends of runs stand."""
 
-    def reading(self, partition: int, appended_at: int) -> AbstractAsyncContextManager[Reading]:
+    def reading(self, journal: TopicPartition, appended_at: int) -> AbstractAsyncContextManager[Reading]:
         """Open a partition's journal, read since the append time of its oldest unfinished record."""
 
 
@@ -132,7 +134,7 @@ class Lane:
     def _comes_in(self, record: Record) -> bool:
         """Park a bulk record that exceeds its workspace's share. By its grant: one without is rejected at once."""
         new = self.offsets.begin(record.offset)
-        workspace = self._admission.granted_to(record.headers) if record.topic == BATCHED.name else None
+        workspace = self._admission.granted_to(record.headers) if is_bulk(record.topic) else None
         if workspace is None:
             return new
         return (new or self._parking.parked(workspace, record.offset)) and self._parking.admit(workspace, record.offset)
@@ -176,7 +178,9 @@ class Lane:
         """Return what the journal tells; without it nothing is dispatched, so a broker that is away is waited for."""
         while True:
             try:
-                async with self._journal.reading(oldest.partition, oldest.timestamp) as journal:
+                async with self._journal.reading(
+                    journal_of(oldest.topic, oldest.partition), oldest.timestamp
+                ) as journal:
                     return journal.past
             except Exception:
                 log.exception("the journal could not be read; trying again", extra={"partition": oldest.partition})
@@ -211,7 +215,7 @@ class Lane:
 
     def _has_room(self, turn: Turn) -> bool:
         """Count an interactive run as in hand, unless its workspace has enough of them."""
-        if turn.topic != REQUESTED.name:
+        if is_bulk(turn.topic):
             return True
         workspace = turn.admitted.request.workspace_id
         if self._in_hand[workspace] >= MOST_WAITING:
@@ -227,7 +231,9 @@ class Lane:
         """Wait for the ends of the runs that another runner still calls, as the journal tells them."""
         while self._held:
             try:
-                async with self._journal.reading(oldest.partition, oldest.timestamp) as journal:
+                async with self._journal.reading(
+                    journal_of(oldest.topic, oldest.partition), oldest.timestamp
+                ) as journal:
                     self._past = journal.past
                     while self._held:
                         self._settle(journal.past)

@@ -363,9 +363,9 @@ class Process(app.Runner):
     deliver = send
 
     @asynccontextmanager
-    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Reading]:
+    async def reading(self, journal: TopicPartition, appended_at: int) -> AsyncIterator[Reading]:
         await self.connected()
-        yield Reading(self.broker.journal(partition), appended_at - MARGIN_MS)
+        yield Reading(self.broker.journal(journal.partition), appended_at - MARGIN_MS)
 
     async def get(self, run: RunRequested, grant: Grant, token: str) -> Lease:
         assert run.workspace_id == grant.workspace_id
@@ -436,7 +436,7 @@ class World:
         for module in (consumer, kafka, execute):
             patch.setattr(module, "time", self.clock)
         patch.setattr(consumer, "_kafka_consumer", lambda *_: self._new_member())
-        patch.setitem(consumer.MOST_UNFINISHED, BATCHED.name, MOST_BULK)
+        patch.setattr(consumer, "MOST_BULK", MOST_BULK)
         patch.setattr(app, "price", lambda *_: Cost(priced=False))
         return patch
 

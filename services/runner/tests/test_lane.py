@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
 from common.contracts.topics import BATCHED
 from common.kafka import Record
@@ -22,7 +22,7 @@ class Silent:
         self.since: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
-    async def reading(self, partition: int, appended_at: int) -> AsyncIterator[Any]:
+    async def reading(self, journal: TopicPartition, appended_at: int) -> AsyncIterator[Any]:
         self.since.set_result(appended_at)
         await asyncio.Event().wait()
         yield

@@ -64,6 +64,30 @@ GENERATIONS = (Generation(REQUESTED, BATCHED, COMPLETED),)
 """Every one is read; new runs are published to the last. Growth adds one with more partitions beside the others, which
 may go once nothing in them is unread."""
 
+
+def is_bulk(topic: str) -> bool:
+    """Whether this is a generation's topic of bulk runs."""
+    return any(topic == generation.batched.name for generation in GENERATIONS)
+
+
+def is_requests(topic: str) -> bool:
+    """Whether this is a generation's topic of runs, interactive or bulk."""
+    return any(topic in (generation.requested.name, generation.batched.name) for generation in GENERATIONS)
+
+
+def is_completions(topic: str) -> bool:
+    """Whether this is a generation's topic of ends."""
+    return any(topic == generation.completed.name for generation in GENERATIONS)
+
+
+def completed_for(topic: str) -> str:
+    """Return where the ends of this topic's runs go; `LookupError` if it carries none."""
+    for generation in GENERATIONS:
+        if topic in (generation.requested.name, generation.batched.name):
+            return generation.completed.name
+    raise LookupError(f"{topic} carries no runs")
+
+
 TOPICS = (
     *(topic for generation in GENERATIONS for topic in generation.topics),
     *(REPLIES, REJECTED, CREDENTIALS_CHANGED),
