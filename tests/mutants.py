@@ -36,9 +36,16 @@ MUTANTS = (
     Mutant(
         "the journal read",
         "services/runner/runner/lane.py",
-        "        self._past = await self._read_journal(first)\n",
+        "        self._past = await self._read_journal(oldest)\n",
         "        self._past = Past()\n",
         f"{RUNNER_TESTS}/test_delivery.py::test_what_the_journal_shows_as_ended_is_not_called_again",
+    ),
+    Mutant(
+        "the journal since the oldest",
+        "services/runner/runner/lane.py",
+        "        self._oldest = self._oldest or record\n",
+        "        self._oldest = record\n",
+        f"{RUNNER_TESTS}/test_lane.py::test_the_journal_is_read_since_the_oldest_record_even_if_that_one_was_parked",
     ),
     Mutant(
         "the handover",
