@@ -376,9 +376,9 @@ class Process(app.Runner):
     async def call(self, operation: str, body: dict[str, Any], secret: object, timeout_seconds: float) -> Answer:
         """Wait for what the test answers; at the latest possible moment the provider answers by itself."""
         assert (operation, bool(secret)) == ("chat", True)
-        await self.connected()
         run_id = UUID(body["run"])
-        self.world.called(self, run_id)
+        self.world.called(self, run_id)  # from here on, sent or not: a process that stands still now sends it later
+        await self.connected()
         self.calls[run_id] = answer = self.loop.create_future()
         self.loop.call_later(timeout_seconds, answer_once, answer, "served")
         try:
