@@ -121,7 +121,7 @@ async def test_while_something_is_being_sealed_its_version_is_neither_replaced_n
 async def test_who_waited_for_a_promotion_seals_under_the_new_version(
     store: Store, both: Keyring, sql: asyncpg.Connection
 ) -> None:
-    async with store.transaction() as promoting:
+    async with store.keyring_transaction() as promoting:
         await promoting.locked_keks()
         await promoting.set_kek_state(1, "decrypt-only")
         await promoting.set_kek_state(2, "primary")

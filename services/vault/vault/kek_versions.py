@@ -30,7 +30,7 @@ class Store(Protocol):
     async def add_kek(self, record: KekRecord) -> bool:
         """Keep a new version; False if there is one of its number."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+    def keyring_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Commit at the end of the block, or roll back if it raises."""
 
 
@@ -60,7 +60,7 @@ async def _same(known: Sequence[KekRecord], new: KekRecord, source: Source) -> K
 async def promote(store: Store, keyring: Keyring, version: int) -> None:
     """Let this version seal from now on, and the one before only decrypt; a repetition changes nothing."""
     await keyring.read()
-    async with store.transaction() as transaction:
+    async with store.keyring_transaction() as transaction:
         records = await transaction.locked_keks()
         if _of(records, version).state == "retired":
             raise Conflict(f"version {version} was retired: add a new one")
@@ -73,7 +73,7 @@ async def promote(store: Store, keyring: Keyring, version: int) -> None:
 
 async def retire(store: Store, version: int) -> None:
     """End this version for good, if nothing is sealed under it; a repetition changes nothing."""
-    async with store.transaction() as transaction:
+    async with store.keyring_transaction() as transaction:
         record = _of(await transaction.locked_keks(), version)
         if record.state == "primary":
             raise Conflict(f"version {version} is the primary one: promote another, and `vault rewrap`, before")

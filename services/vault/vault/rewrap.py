@@ -74,7 +74,7 @@ class Transaction(Protocol):
 class Store(Protocol):
     """Where secrets are kept."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+    def keyring_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Commit at the end of the block, or roll back if it raises."""
 
 
@@ -105,7 +105,7 @@ class Rewrap:
         return self.outcome
 
     async def _batch(self, after: Place) -> list[Stored]:
-        async with self._store.transaction() as transaction:
+        async with self._store.keyring_transaction() as transaction:
             primary = await transaction.primary_kek()
             found = await transaction.under_other_keks(primary, after, BATCH)
             swaps = [swap for swap in await asyncio.gather(*(self._swap(primary, old) for old in found)) if swap]

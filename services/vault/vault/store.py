@@ -240,12 +240,30 @@ class Transaction:
 
     async def primary_kek(self) -> int:
         """Select it for share: until the end of this transaction it stays the primary one."""
-        statement = select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)
-        # Who waited for a promotion finds no row in a snapshot from before it: the next statement sees the new one.
-        for _ in range(2):
-            if (version := (await self._connection.execute(statement)).scalar_one_or_none()) is not None:
-                return int(version)
-        raise Unavailable("the keyring has no primary version", retry_after=1)
+        return await _primary_kek(self._connection)
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """Insert the entry."""
+        await self._connection.execute(insert(_AUDIT).values(asdict(entry)))
+
+
+def _is(key: Key, version: int) -> ColumnElement[bool]:
+    return (_VERSIONS.c.key_id == key.id) & (_VERSIONS.c.version == version)
+
+
+def _active() -> ColumnElement[bool]:
+    return (_VERSIONS.c.key_id == _KEYS.c.id) & (_VERSIONS.c.version == _KEYS.c.active_version)
+
+
+class KeyringTransaction:
+    """One transaction over the keyring and what is sealed under it; the domain's Protocols say what each promises."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def primary_kek(self) -> int:
+        """Select it for share."""
+        return await _primary_kek(self._connection)
 
     async def locked_keks(self) -> list[KekRecord]:
         """Select all versions for update: nobody seals meanwhile."""
@@ -280,17 +298,14 @@ class Transaction:
         swap = update(_VERSIONS).where(same & (_VERSIONS.c.sealed == given.c.old)).values(sealed=given.c.new)
         return (await self._connection.execute(swap)).rowcount
 
-    async def audit(self, entry: AuditEntry) -> None:
-        """Insert the entry."""
-        await self._connection.execute(insert(_AUDIT).values(asdict(entry)))
 
-
-def _is(key: Key, version: int) -> ColumnElement[bool]:
-    return (_VERSIONS.c.key_id == key.id) & (_VERSIONS.c.version == version)
-
-
-def _active() -> ColumnElement[bool]:
-    return (_VERSIONS.c.key_id == _KEYS.c.id) & (_VERSIONS.c.version == _KEYS.c.active_version)
+async def _primary_kek(connection: AsyncConnection) -> int:
+    statement = select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)
+    # Who waited for a promotion finds no row in a snapshot from before it: the next statement sees the new one.
+    for _ in range(2):
+        if (version := (await connection.execute(statement)).scalar_one_or_none()) is not None:
+            return int(version)
+    raise Unavailable("the keyring has no primary version", retry_after=1)
 
 
 async def _keks(connection: AsyncConnection, statement: Select[Any]) -> list[KekRecord]:
@@ -352,6 +367,12 @@ class Store:
         """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
         async with self._connection() as connection:
             yield Transaction(connection)
+
+    @asynccontextmanager
+    async def keyring_transaction(self) -> AsyncIterator[KeyringTransaction]:
+        """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
+        async with self._connection() as connection:
+            yield KeyringTransaction(connection)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
