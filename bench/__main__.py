@@ -5,7 +5,7 @@
 
 import sys
 
-from bench import accept, bulk, fairness, goodput, memory, sync
+from bench import accept, bulk, fairness, goodput, memory, sync, vault
 from bench.report import RESULTS, keep
 
 QUICK = {
@@ -14,6 +14,7 @@ QUICK = {
     "bulk": bulk.measure,
     "goodput": goodput.measure,
     "fairness": fairness.measure,
+    "vault": vault.measure,
 }
 PARTS = {**QUICK, "memory": memory.measure}
 

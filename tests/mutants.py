@@ -20,6 +20,7 @@ TESTS_FAILED = 1
 
 RUNNER_TESTS = "services/runner/tests"
 ANALYTICS_TESTS = "services/analytics/tests"
+VAULT_TESTS = "services/vault/tests"
 
 
 class Mutant(NamedTuple):
@@ -87,6 +88,37 @@ MUTANTS = (
         "        return NeverAccepted() if appended_at > request.publish_by else Admitted(request, grant, token)\n",
         "        return Admitted(request, grant, token)\n",
         "libs/common/tests/test_admission.py::test_appended_after_publish_by_was_never_accepted",
+    ),
+    Mutant(
+        "the key commitment",
+        "services/vault/vault/envelope.py",
+        "    if not hmac.compare_digest(derive(data_key, COMMITMENT), body[:_COMMITMENT]):\n",
+        "    if not hmac.compare_digest(data_key, data_key):\n",
+        f"{VAULT_TESTS}/test_envelope.py"
+        "::test_a_body_that_two_keys_decrypt_opens_under_the_one_alone_that_it_is_committed_to",
+    ),
+    Mutant(
+        "the version in the wrap",
+        "services/vault/vault/envelope.py",
+        '        return self.encode() + _behind_its_length(kek_version.to_bytes(2, "big"))\n',
+        "        return self.encode() + _behind_its_length(bytes(2))\n",
+        f"{VAULT_TESTS}/test_keyring.py"
+        "::test_a_wrap_says_the_version_it_was_made_under_even_where_two_versions_have_one_key",
+    ),
+    Mutant(
+        "compare and swap",
+        "services/vault/vault/store.py",
+        "update(_VERSIONS).where(same & (_VERSIONS.c.sealed == given.c.old))",
+        "update(_VERSIONS).where(same)",
+        f"{VAULT_TESTS}/test_rewrap.py::test_an_envelope_that_changed_since_it_was_read_is_left_alone",
+    ),
+    Mutant(
+        "sealing locks the primary",
+        "services/vault/vault/store.py",
+        "select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)",
+        "select(_KEKS.c.version).where(_IS_PRIMARY)",
+        f"{VAULT_TESTS}/test_kek_versions.py"
+        "::test_while_something_is_being_sealed_its_version_is_neither_replaced_nor_retired",
     ),
 )
 

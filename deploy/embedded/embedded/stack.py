@@ -24,7 +24,15 @@ DRAIN_SECONDS = 2
 ENGINE_STOP_SECONDS = 4.5
 """With the services' times, which stop one after the other, the stack stays within 15 s."""
 
-SECRETS = ("API_KEY_ENCRYPTION_KEY", "API_KEY_ENCRYPTION_KEY_FILE", "ADMIN_TOKEN_FILE", "DATABASE_URL")
+MASTER_KEY = ("API_KEY_ENCRYPTION_KEY", "API_KEY_ENCRYPTION_KEY_FILE")
+KEYRING = (
+    *MASTER_KEY,
+    *(f"API_KEY_ENCRYPTION_KEY_PREVIOUS{form}" for form in ("", "_FILE")),
+    *(f"TRANSIT_{part}" for part in ("URL", "MOUNT", "KEY", "TOKEN_FILE")),
+)
+"""What opens the vault's keyring."""
+
+SECRETS = (*KEYRING, "ADMIN_TOKEN_FILE", "DATABASE_URL")
 """Variables that belong to one service each, and are not passed on to the others."""
 
 LIFELIKE = {"SIMULATOR_LATENCY_MS": "150", "SIMULATOR_JITTER_MS": "250"}
@@ -109,7 +117,7 @@ def _vault(home: Home, ports: Ports, postgres: Postgres, common: Environment, op
         ports.vault,
         {
             **common,
-            **_master_key(home, operator),
+            **_keyring(home, operator),
             "IDENTITY_DIR": str(home.identity("vault")),
             "DATABASE_URL": postgres.url("vault"),
         },
@@ -118,12 +126,10 @@ def _vault(home: Home, ports: Ports, postgres: Postgres, common: Environment, op
     )
 
 
-def _master_key(home: Home, operator: Environment) -> dict[str, str]:
-    """Return the operator's own master key if there is one, else the stack's."""
-    own = {
-        name: operator[name] for name in ("API_KEY_ENCRYPTION_KEY", "API_KEY_ENCRYPTION_KEY_FILE") if name in operator
-    }
-    return own or {"API_KEY_ENCRYPTION_KEY_FILE": str(home.master_key)}
+def _keyring(home: Home, operator: Environment) -> dict[str, str]:
+    """Return what the operator set to open the keyring; the stack's own master key if no other is set."""
+    own = {name: operator[name] for name in KEYRING if name in operator}
+    return own if own.keys() & set(MASTER_KEY) else {**own, "API_KEY_ENCRYPTION_KEY_FILE": str(home.master_key)}
 
 
 def _analytics(home: Home, ports: Ports, common: Environment) -> Service:

@@ -85,6 +85,15 @@ def test_the_vault_gets_one_master_key(home: Home) -> None:
     assert kept["API_KEY_ENCRYPTION_KEY_FILE"] == str(home.master_key)
 
 
+def test_the_vault_alone_gets_what_opens_its_keyring(home: Home) -> None:
+    plan = planned(home, API_KEY_ENCRYPTION_KEY_PREVIOUS_FILE="/old", TRANSIT_URL="https://transit.example")
+    vault, gateway = environment(plan["vault"]), environment(plan["gateway"])
+    assert vault["API_KEY_ENCRYPTION_KEY_FILE"] == str(home.master_key)
+    assert vault["API_KEY_ENCRYPTION_KEY_PREVIOUS_FILE"] == "/old"
+    assert vault["TRANSIT_URL"] == "https://transit.example"
+    assert not {"API_KEY_ENCRYPTION_KEY_PREVIOUS_FILE", "TRANSIT_URL"} & gateway.keys()
+
+
 def test_only_the_demo_talks_to_the_simulator(home: Home) -> None:
     assert "simulator" not in planned(home)
     given = environment(planned(home, simulated=True)["runner"])

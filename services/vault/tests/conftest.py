@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from fastapi import FastAPI
 from pydantic import SecretStr
+from tests.support.keyring import QuickMasterKey
 
 from common.contracts.credentials_v1 import KeyView
 from common.contracts.topics import CREDENTIALS_CHANGED
@@ -20,8 +21,9 @@ from common.identity import Signer
 from common.ids import new_id
 from common.kafka import partition_news
 from vault.app import create_app
-from vault.envelope import Envelope, Kek
+from vault.keyring import Keyring
 from vault.settings import VaultSettings
+from vault.sources import unlock
 from vault.store import Store
 
 Connect = Callable[..., Awaitable[KeyView]]
@@ -139,10 +141,15 @@ async def store(database: str) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def envelope() -> Envelope:
-    envelope = Envelope()
-    envelope.unlock(Kek(1, os.urandom(32)))
-    return envelope
+def master() -> QuickMasterKey:
+    return QuickMasterKey()
+
+
+@pytest.fixture
+async def keyring(store: Store, master: QuickMasterKey) -> Keyring:
+    keyring = Keyring(store, [master])
+    await unlock(keyring, store, [master])
+    return keyring
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from common.contracts.credentials_v1 import Activate, CredentialsChanged, KeyView, SavedKey, SaveKey
 from common.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from common.ids import new_id, now_ms
-from vault.envelope import Envelope
+from vault.keyring import Keyring
 from vault.keys import Keys
 from vault.leases import SealedKey
 from vault.store import Store
@@ -35,8 +35,8 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def keys(store: Store, envelope: Envelope, broker: Broker) -> Keys:
-    return Keys(store, envelope, broker.announce)
+def keys(store: Store, keyring: Keyring, broker: Broker) -> Keys:
+    return Keys(store, keyring, broker.announce)
 
 
 def new_secret() -> str:
@@ -60,9 +60,9 @@ async def active(store: Store, workspace: UUID, provider: str = "openai") -> Sea
         return await transaction.active(workspace, provider, None)
 
 
-async def opened(store: Store, envelope: Envelope, workspace: UUID) -> str | None:
+async def opened(store: Store, keyring: Keyring, workspace: UUID) -> str | None:
     found = await active(store, workspace)
-    return None if found is None else envelope.open(found.context, found.sealed).get_secret_value()
+    return None if found is None else (await keyring.open(found.context, found.sealed)).get_secret_value()
 
 
 async def actions(sql: asyncpg.Connection) -> list[tuple[str, ...]]:
@@ -121,11 +121,11 @@ async def test_a_name_that_cannot_be_stored_is_the_callers_fault(keys: Keys, wor
 # Activate
 
 
-async def test_an_activated_key_can_be_used(keys: Keys, store: Store, envelope: Envelope, workspace: UUID) -> None:
+async def test_an_activated_key_can_be_used(keys: Keys, store: Store, keyring: Keyring, workspace: UUID) -> None:
     secret = new_secret()
     view = await connect(keys, workspace, secret)
     assert (view.is_active, view.verified, view.version, view.preview) == (True, True, 1, secret[-4:])
-    assert await opened(store, envelope, workspace) == secret
+    assert await opened(store, keyring, workspace) == secret
 
 
 async def test_an_unverified_key_says_so(keys: Keys, workspace: UUID) -> None:
@@ -135,14 +135,14 @@ async def test_an_unverified_key_says_so(keys: Keys, workspace: UUID) -> None:
 
 
 async def test_a_rotation_leaves_the_old_version_in_use_until_it_is_activated(
-    keys: Keys, store: Store, envelope: Envelope, workspace: UUID
+    keys: Keys, store: Store, keyring: Keyring, workspace: UUID
 ) -> None:
     old, new = new_secret(), new_secret()
     before = await connect(keys, workspace, old)
     rotation = await keys.save(workspace, save_key(new))
-    assert await opened(store, envelope, workspace) == old
+    assert await opened(store, keyring, workspace) == old
     after = await activate(keys, workspace, rotation)
-    assert await opened(store, envelope, workspace) == new
+    assert await opened(store, keyring, workspace) == new
     assert (after.id, after.version, after.created_at) == (before.id, 2, before.created_at)
 
 
@@ -199,12 +199,12 @@ async def test_an_erased_key_leaves_nothing(keys: Keys, sql: asyncpg.Connection,
     assert [action for action, *_ in await actions(sql)] == ["save", "erase"]
 
 
-async def test_erasing_a_rotation_leaves_the_key(keys: Keys, store: Store, envelope: Envelope, workspace: UUID) -> None:
+async def test_erasing_a_rotation_leaves_the_key(keys: Keys, store: Store, keyring: Keyring, workspace: UUID) -> None:
     secret = new_secret()
     await connect(keys, workspace, secret)
     rotation = await keys.save(workspace, save_key(new_secret()))
     await keys.erase(workspace, rotation.key_id, rotation.version, "ann")
-    assert await opened(store, envelope, workspace) == secret
+    assert await opened(store, keyring, workspace) == secret
 
 
 async def test_a_version_in_use_cannot_be_erased(keys: Keys, workspace: UUID) -> None:
@@ -303,7 +303,7 @@ async def test_without_the_broker_a_deactivation_holds_and_is_announced_by_its_r
 
 
 async def test_without_the_broker_a_rotation_holds_and_is_announced_by_its_repetition(
-    keys: Keys, store: Store, envelope: Envelope, broker: Broker, workspace: UUID
+    keys: Keys, store: Store, keyring: Keyring, broker: Broker, workspace: UUID
 ) -> None:
     secret = new_secret()
     await connect(keys, workspace, new_secret())
@@ -311,7 +311,7 @@ async def test_without_the_broker_a_rotation_holds_and_is_announced_by_its_repet
     broker.away = True
     with pytest.raises(Unavailable):
         await activate(keys, workspace, rotation)
-    assert await opened(store, envelope, workspace) == secret
+    assert await opened(store, keyring, workspace) == secret
     broker.away = False
     await activate(keys, workspace, rotation)
     assert [(event.key_id, event.reason) for event in broker.announced] == [(rotation.key_id, "activated")]
@@ -332,7 +332,7 @@ async def test_an_eviction_is_newer_than_what_it_evicts_and_no_newer_than_what_f
 
 
 async def test_no_lease_is_given_while_the_eviction_is_on_its_way(
-    store: Store, envelope: Envelope, workspace: UUID
+    store: Store, keyring: Keyring, workspace: UUID
 ) -> None:
     reached, acknowledged = asyncio.Event(), asyncio.Event()
 
@@ -340,7 +340,7 @@ async def test_no_lease_is_given_while_the_eviction_is_on_its_way(
         reached.set()
         await acknowledged.wait()
 
-    keys = Keys(store, envelope, slow)
+    keys = Keys(store, keyring, slow)
     view = await connect(keys, workspace, new_secret())
     deactivation = asyncio.create_task(keys.deactivate(workspace, view.id, "ann"))
     await reached.wait()

@@ -13,7 +13,8 @@ from common.contracts.credentials_v1 import KeyView, LeaseRequest
 from common.errors import Unavailable
 from common.identity import Signer, Verifier, new_key_pair
 from common.ids import new_id
-from vault.envelope import Context, Envelope
+from vault.envelope import Context
+from vault.keyring import Keyring
 from vault.leases import Leases
 from vault.store import Store
 
@@ -243,15 +244,15 @@ FAIL_AT_COMMIT = """
 
 
 class Watched:
-    """An envelope that counts what it opens."""
+    """A keyring that counts what it opens."""
 
-    def __init__(self, envelope: Envelope) -> None:
-        self._envelope = envelope
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
         self.opened = 0
 
-    def open(self, context: Context, sealed: bytes) -> SecretStr:
+    async def open(self, context: Context, sealed: bytes) -> SecretStr:
         self.opened += 1
-        return self._envelope.open(context, sealed)
+        return await self._keyring.open(context, sealed)
 
 
 @pytest.mark.parametrize("failure", [FAIL_AT_INSERT, FAIL_AT_COMMIT])
@@ -271,7 +272,7 @@ async def test_without_an_audit_row_nothing_is_opened(
     answer = await lease()
     assert refused(answer) == (503, "unavailable")
     assert secret not in answer.text
-    watched = Watched(Envelope())
+    watched = Watched(Keyring(store, []))
     request = LeaseRequest(grant=new_grant(), provider="openai", operation="chat")
     with pytest.raises(Unavailable):
         await Leases(store, watched, verifier).lease(request, "runner")

@@ -9,12 +9,12 @@ from common.http import service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from vault.changes import Changes
-from vault.envelope import Envelope
+from vault.keyring import Keyring
 from vault.keys import Keys
 from vault.leases import Leases
-from vault.master_key import read_master_key, unlock
 from vault.routes import key_routes, lease_routes
 from vault.settings import VaultSettings
+from vault.sources import close, read_sources, unlock
 from vault.store import Store
 from vault.sweep import sweeping
 
@@ -24,19 +24,20 @@ MAX_BODY_BYTES = 64 * 1024
 
 def create_app(settings: VaultSettings) -> FastAPI:
     """Return the service; raises `MasterKeyRefused` where the master key is missing or weak."""
-    master_key = read_master_key(settings.api_key_encryption_key, settings.api_key_encryption_key_file)
+    sources = read_sources(settings)
     store = Store(settings.database_url.get_secret_value())
     publisher = Publisher(settings.kafka_bootstrap_servers)
     verifier = Verifier.load(settings.identity_dir)
-    envelope = Envelope()
-    keys = Keys(store, envelope, Changes(publisher).announce)
+    keyring = Keyring(store, sources)
+    keys = Keys(store, keyring, Changes(publisher).announce)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(store.close)
+            closing.push_async_callback(close, sources)
             await store.prepare()
-            await unlock(envelope, master_key, store)
+            await unlock(keyring, store, sources)
             await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
             closing.push_async_callback(publisher.close)
             await publisher.start()
@@ -45,5 +46,5 @@ def create_app(settings: VaultSettings) -> FastAPI:
 
     app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES)
     app.include_router(key_routes(keys, verifier))
-    app.include_router(lease_routes(Leases(store, envelope, verifier), verifier))
+    app.include_router(lease_routes(Leases(store, keyring, verifier), verifier))
     return app

@@ -81,6 +81,9 @@ class Transaction(Protocol):
     async def views(self, workspace_id: UUID) -> list[KeyView]:
         """Return the workspace's keys that are or were active, the oldest first."""
 
+    async def primary_kek(self) -> int:
+        """Return the version of the key-encryption key that seals; it stays that until the end."""
+
     async def audit(self, entry: AuditEntry) -> None:
         """Write it down."""
 
@@ -95,8 +98,8 @@ class Store(Protocol):
 class Sealer(Protocol):
     """Closes secrets."""
 
-    def seal(self, context: Context, secret: SecretStr) -> bytes:
-        """Return what opens in this context alone."""
+    async def seal(self, kek_version: int, context: Context, secret: SecretStr) -> bytes:
+        """Return what opens in this context alone, under this version of the key-encryption key."""
 
 
 Announce = Callable[[CredentialsChanged], Awaitable[None]]
@@ -115,7 +118,8 @@ class Keys:
         """Save the secret as a pending version: of a new key, or of the live one that has this name."""
         async with self._store.transaction() as transaction:
             key = await transaction.next_version(_new_key(workspace_id, request))
-            sealed = self._sealer.seal(key.context(key.latest_version), request.secret)
+            kek_version = await transaction.primary_kek()
+            sealed = await self._sealer.seal(kek_version, key.context(key.latest_version), request.secret)
             await transaction.add_pending(key, sealed, _preview(request.secret))
             await transaction.audit(_entry("save", key, key.latest_version, request.actor))
         return SavedKey(key_id=key.id, version=key.latest_version)

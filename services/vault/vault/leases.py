@@ -57,7 +57,7 @@ class Store(Protocol):
 class Opener(Protocol):
     """Opens secrets."""
 
-    def open(self, context: Context, sealed: bytes) -> SecretStr:
+    async def open(self, context: Context, sealed: bytes) -> SecretStr:
         """Return what was sealed for this context."""
 
 
@@ -85,7 +85,7 @@ class Leases:
         # Past this line the decision is written down for good.
         if isinstance(decision, RunFailed):
             raise decision
-        return self._opened(decision)
+        return await self._opened(decision)
 
     def _genuine(self, token: str) -> Grant | None:
         try:
@@ -93,9 +93,9 @@ class Leases:
         except Unauthenticated:
             return None
 
-    def _opened(self, allowed: Allowed) -> Lease:
+    async def _opened(self, allowed: Allowed) -> Lease:
         return Lease(
-            secret=self._opener.open(allowed.key.context, allowed.key.sealed),
+            secret=await self._opener.open(allowed.key.context, allowed.key.sealed),
             key_id=allowed.key.context.key_id,
             version=allowed.key.context.version,
             revision=allowed.key.revision,

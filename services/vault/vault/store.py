@@ -1,7 +1,7 @@
 """Keys, versions and the audit in Postgres."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -22,12 +23,15 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    column,
     delete,
     exists,
     func,
     insert,
     select,
+    tuple_,
     update,
+    values,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -38,9 +42,10 @@ from common.errors import InvalidRequest, TallyrunError, Unavailable
 from common.ids import now_ms
 from vault.audit import AuditEntry
 from vault.envelope import Context
+from vault.keyring import KekRecord, State
 from vault.keys import Key, Pending
 from vault.leases import SealedKey
-from vault.master_key import KekRecord
+from vault.rewrap import Place, Stored, Swap
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +63,14 @@ _KEKS = Table(
     "keks",
     _METADATA,
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("salt", LargeBinary, nullable=False),
-    Column("fingerprint", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("check", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
+_IS_PRIMARY = _KEKS.c.state == "primary"
+Index("keks_primary", _KEKS.c.state, unique=True, postgresql_where=_IS_PRIMARY)
 
 _KEYS = Table(
     "keys",
@@ -86,6 +96,8 @@ _VERSIONS = Table(
     Column("key_id", ForeignKey(_KEYS.c.id), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("sealed", LargeBinary),  # NULL: replaced, and wiped
+    # The envelope's own bytes say which: a column of its own could say something else.
+    Column("kek_version", Integer, Computed("get_byte(sealed, 1) * 256 + get_byte(sealed, 2)", persisted=True)),
     Column("preview", Text, nullable=False),
     Column("verified", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -93,6 +105,7 @@ _VERSIONS = Table(
 )
 _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
+Index("key_versions_kek", _VERSIONS.c.kek_version)
 
 _AUDIT = Table(
     "audit",
@@ -225,6 +238,10 @@ class Transaction:
             return None
         return SealedKey(Context(workspace_id, provider, row.id, row.version), row.revision, row.sealed)
 
+    async def primary_kek(self) -> int:
+        """Select it for share: until the end of this transaction it stays the primary one."""
+        return await _primary_kek(self._connection)
+
     async def audit(self, entry: AuditEntry) -> None:
         """Insert the entry."""
         await self._connection.execute(insert(_AUDIT).values(asdict(entry)))
@@ -236,6 +253,70 @@ def _is(key: Key, version: int) -> ColumnElement[bool]:
 
 def _active() -> ColumnElement[bool]:
     return (_VERSIONS.c.key_id == _KEYS.c.id) & (_VERSIONS.c.version == _KEYS.c.active_version)
+
+
+class KeyringTransaction:
+    """One transaction over the keyring and what is sealed under it; the domain's Protocols say what each promises."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def primary_kek(self) -> int:
+        """Select it for share."""
+        return await _primary_kek(self._connection)
+
+    async def locked_keks(self) -> list[KekRecord]:
+        """Select all versions for update: nobody seals meanwhile."""
+        return await _keks(self._connection, select(_KEKS).with_for_update())
+
+    async def set_kek_state(self, version: int, state: State) -> None:
+        """Write the version's state."""
+        await self._connection.execute(update(_KEKS).where(_KEKS.c.version == version).values(state=state))
+
+    async def kek_uses(self) -> dict[int, int]:
+        """Count what is sealed under each version."""
+        return await _kek_uses(self._connection)
+
+    async def under_other_keks(self, primary: int, after: Place, limit: int) -> list[Stored]:
+        """Select what is sealed under another version and lies behind that place, in the order of places."""
+        place = tuple_(_VERSIONS.c.key_id, _VERSIONS.c.version)
+        statement = (
+            select(_KEYS.c.workspace_id, _KEYS.c.provider, _VERSIONS.c.key_id, _VERSIONS.c.version, _VERSIONS.c.sealed)
+            .join(_KEYS)
+            .where((_VERSIONS.c.kek_version != primary) & (place > tuple_(*after)))
+            .order_by(_VERSIONS.c.key_id, _VERSIONS.c.version)
+            .limit(limit)
+        )
+        return [Stored(Context(*row[:4]), row.sealed) for row in await self._connection.execute(statement)]
+
+    async def swap_sealed(self, swaps: Sequence[Swap]) -> int:
+        """Replace each envelope that is still the one that was read; return how many were."""
+        rows = [(*swap.old.place, swap.old.sealed, swap.new) for swap in swaps]
+        columns = (column("key_id", Uuid), column("version", Integer), column("old", LargeBinary))
+        given = values(*columns, column("new", LargeBinary), name="given").data(rows)
+        same = (_VERSIONS.c.key_id == given.c.key_id) & (_VERSIONS.c.version == given.c.version)
+        swap = update(_VERSIONS).where(same & (_VERSIONS.c.sealed == given.c.old)).values(sealed=given.c.new)
+        return (await self._connection.execute(swap)).rowcount
+
+
+async def _primary_kek(connection: AsyncConnection) -> int:
+    statement = select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)
+    # Who waited for a promotion finds no row in a snapshot from before it: the next statement sees the new one.
+    for _ in range(2):
+        if (version := (await connection.execute(statement)).scalar_one_or_none()) is not None:
+            return int(version)
+    raise Unavailable("the keyring has no primary version", retry_after=1)
+
+
+async def _keks(connection: AsyncConnection, statement: Select[Any]) -> list[KekRecord]:
+    found = await connection.execute(statement.order_by(_KEKS.c.version))
+    return [KekRecord(**row) for row in found.mappings()]
+
+
+async def _kek_uses(connection: AsyncConnection) -> dict[int, int]:
+    counted = select(_VERSIONS.c.kek_version, func.count()).where(_VERSIONS.c.kek_version.is_not(None))
+    found = await connection.execute(counted.group_by(_VERSIONS.c.kek_version))
+    return {int(version): int(uses) for version, uses in found}
 
 
 class Store:
@@ -265,24 +346,33 @@ class Store:
         async with self._connection() as connection:
             await connection.execute(select(1))
 
-    async def kek(self, version: int) -> KekRecord | None:
-        """Return what is known of that key-encryption key."""
+    async def keks(self) -> list[KekRecord]:
+        """Return every version of the key-encryption key, the oldest first."""
         async with self._connection() as connection:
-            row = (await connection.execute(select(_KEKS).where(_KEKS.c.version == version))).one_or_none()
-        return None if row is None else KekRecord(*row)
+            return await _keks(connection, select(_KEKS))
 
-    async def keep_kek(self, record: KekRecord) -> KekRecord:
-        """Insert the record unless its version has one; return the one that is kept."""
+    async def add_kek(self, record: KekRecord) -> bool:
+        """Insert the version; False if there is one of its number."""
         async with self._connection() as connection:
-            await connection.execute(upsert(_KEKS).values(asdict(record)).on_conflict_do_nothing())
-            kept = await connection.execute(select(_KEKS).where(_KEKS.c.version == record.version))
-            return KekRecord(*kept.one())
+            added = await connection.execute(upsert(_KEKS).values(asdict(record)).on_conflict_do_nothing())
+            return added.rowcount > 0
+
+    async def kek_uses(self) -> dict[int, int]:
+        """Return how many secrets are sealed under each version that has any."""
+        async with self._connection() as connection:
+            return await _kek_uses(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
         async with self._connection() as connection:
             yield Transaction(connection)
+
+    @asynccontextmanager
+    async def keyring_transaction(self) -> AsyncIterator[KeyringTransaction]:
+        """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
+        async with self._connection() as connection:
+            yield KeyringTransaction(connection)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

@@ -4,9 +4,8 @@ import sys
 
 import typer
 
-from common.http import serve
 from common.logs import configure_logging
-from vault.app import create_app
+from vault.command import keyring, rewrap
 from vault.master_key import MasterKeyRefused
 from vault.settings import VaultSettings
 
@@ -14,6 +13,8 @@ app = typer.Typer(
     help="The only place that opens a provider key. Without a subject: serve until SIGTERM.",
     pretty_exceptions_enable=False,  # they would print local variables, the master key among them
 )
+app.add_typer(keyring.app, name="keyring")
+app.command()(rewrap.rewrap)
 
 
 @app.callback(invoke_without_command=True)
@@ -21,6 +22,9 @@ def _serve(context: typer.Context) -> None:
     """Serve unless a subject was named; a refused master key ends the start with its reason."""
     if context.invoked_subcommand is not None:
         return
+    from common.http import serve  # noqa: PLC0415 - a second of imports that no other command needs
+    from vault.app import create_app  # noqa: PLC0415
+
     settings = VaultSettings()
     configure_logging("vault", settings.log_level)
     try:

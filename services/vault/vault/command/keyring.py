@@ -1,0 +1,118 @@
+"""`vault keyring`: the versions of the key-encryption key."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from vault.command.output import note, run, write
+from vault.kek_versions import add as add_version
+from vault.kek_versions import promote as promote_version
+from vault.kek_versions import retire as retire_version
+from vault.keyring import Keyring, Source
+from vault.master_key import ADVICE, VARIABLE, MasterKeyRefused
+from vault.settings import KeyringSettings
+from vault.sources import close, read_sources
+from vault.store import Store
+
+COLUMNS = ("version", "state", "kind", "secrets", "created", "reference")
+
+app = typer.Typer(help="The versions of the key-encryption key: list, add, promote, retire.", no_args_is_help=True)
+
+Version = Annotated[int, typer.Argument(min=1, help="the version, as `vault keyring list` shows it")]
+OfTransit = Annotated[bool, typer.Option("--transit", help="the transit key's latest version, not the master key")]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a command works with."""
+
+    store: Store
+    sources: list[Source]
+    keyring: Keyring
+
+
+@asynccontextmanager
+async def opened_keyring() -> AsyncIterator[Opened]:
+    """Connect as the environment says, and disconnect at the end."""
+    settings = KeyringSettings()
+    sources = read_sources(settings)
+    store = Store(settings.database_url.get_secret_value())
+    try:
+        await store.prepare()
+        yield Opened(store, sources, Keyring(store, sources))
+    finally:
+        await store.close()
+        await close(sources)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the versions, the oldest first, and how many stored secrets are sealed under each."""
+    run(_list())
+
+
+@app.command()
+def add(transit: OfTransit = False) -> None:
+    """Add the master key that is set (or the transit key) as a new version, decrypt-only."""
+    run(_add("transit" if transit else "local"))
+
+
+@app.command()
+def promote(version: Version) -> None:
+    """Seal under this version from now on. Every replica must have its key by then."""
+    run(_promote(version))
+
+
+@app.command()
+def retire(version: Version) -> None:
+    """Retire a version; refused while anything stored is sealed under it."""
+    run(_retire(version))
+
+
+async def _list() -> None:
+    store = Store(KeyringSettings().database_url.get_secret_value())
+    try:
+        records, uses = await store.keks(), await store.kek_uses()
+    finally:
+        await store.close()
+    rows = (
+        (record.version, record.state, record.kind, uses.get(record.version, 0), _day(record.created_at), shown)
+        for record in records
+        for shown in (record.reference if record.kind == "transit" else "",)
+    )
+    write(COLUMNS, rows)
+
+
+def _day(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M}"
+
+
+async def _add(kind: str) -> None:
+    async with opened_keyring() as opened:
+        source = next((source for source in opened.sources if source.kind == kind), None)
+        if source is None:
+            missing = ADVICE.format(VARIABLE) if kind == "local" else "Set TRANSIT_URL and TRANSIT_TOKEN_FILE."
+            raise MasterKeyRefused(f"There is no {kind} key to add. {missing}")
+        record = await add_version(opened.store, source)
+    note(f"Added version {record.version} ({source.name}), decrypt-only.")
+    note(f"Now give its key to every replica of the vault, then: vault keyring promote {record.version}")
+
+
+async def _promote(version: int) -> None:
+    async with opened_keyring() as opened:
+        await promote_version(opened.store, opened.keyring, version)
+    note(f"Version {version} is the primary one: new secrets are sealed under it.")
+    note("Now bring the stored ones under it: vault rewrap")
+
+
+async def _retire(version: int) -> None:
+    store = Store(KeyringSettings().database_url.get_secret_value())
+    try:
+        await retire_version(store, version)
+    finally:
+        await store.close()
+    note(f"Version {version} is retired: nothing stored needs its key any more. Take it away from every replica.")
