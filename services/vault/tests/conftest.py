@@ -20,6 +20,7 @@ from common.identity import Signer
 from common.ids import new_id
 from common.kafka import partition_news
 from vault.app import create_app
+from vault.chain import AuditKey
 from vault.envelope import Envelope, Kek
 from vault.settings import VaultSettings
 from vault.store import Store
@@ -134,6 +135,7 @@ async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
 async def store(database: str) -> AsyncIterator[Store]:
     store = Store(database)
     await store.prepare()
+    store.audit_with(AuditKey(os.urandom(32)))
     yield store
     await store.close()
 

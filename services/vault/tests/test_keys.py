@@ -66,7 +66,7 @@ async def opened(store: Store, envelope: Envelope, workspace: UUID) -> str | Non
 
 
 async def actions(sql: asyncpg.Connection) -> list[tuple[str, ...]]:
-    rows = await sql.fetch("SELECT action, actor, outcome, version FROM audit ORDER BY id")
+    rows = await sql.fetch("SELECT action, actor, outcome, version FROM audit ORDER BY chain, seq")
     return [tuple(map(str, row)) for row in rows]
 
 

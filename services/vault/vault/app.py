@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from common.http import service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from vault.audit_key import read_audit_key
 from vault.changes import Changes
 from vault.envelope import Envelope
 from vault.keys import Keys
@@ -37,6 +38,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
             closing.push_async_callback(store.close)
             await store.prepare()
             await unlock(envelope, master_key, store)
+            store.audit_with(await read_audit_key(envelope, store))
             await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
             closing.push_async_callback(publisher.close)
             await publisher.start()

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -27,6 +26,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -37,10 +37,13 @@ from common.contracts.credentials_v1 import KeyView
 from common.errors import InvalidRequest, TallyrunError, Unavailable
 from common.ids import now_ms
 from vault.audit import AuditEntry
+from vault.chain import AuditKey
 from vault.envelope import Context
 from vault.keys import Key, Pending
 from vault.leases import SealedKey
 from vault.master_key import KekRecord
+from vault.store import audit
+from vault.store.audit import AuditReader
 
 log = logging.getLogger(__name__)
 
@@ -94,29 +97,13 @@ _VERSIONS = Table(
 _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
 
-_AUDIT = Table(
-    "audit",
-    _METADATA,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", BigInteger, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("workspace_id", Uuid),
-    Column("provider", Text),
-    Column("key_id", Uuid),  # no foreign key: what was erased stays in the audit
-    Column("version", Integer),
-    Column("grant_id", Uuid),
-    Column("operation", Text),
-)
-Index("audit_workspace", _AUDIT.c.workspace_id, _AUDIT.c.id)
-
 
 class Transaction:
     """One transaction; the domain's Protocols say what each method promises."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit_key: AuditKey) -> None:
         self._connection = connection
+        self._audit_key = audit_key
 
     async def next_version(self, key: Key) -> Key:
         """Insert the key, or claim the next version of the live one that has its name."""
@@ -226,8 +213,8 @@ class Transaction:
         return SealedKey(Context(workspace_id, provider, row.id, row.version), row.revision, row.sealed)
 
     async def audit(self, entry: AuditEntry) -> None:
-        """Insert the entry."""
-        await self._connection.execute(insert(_AUDIT).values(asdict(entry)))
+        """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
+        await audit.append(self._connection, self._audit_key, entry)
 
 
 def _is(key: Key, version: int) -> ColumnElement[bool]:
@@ -239,7 +226,7 @@ def _active() -> ColumnElement[bool]:
 
 
 class Store:
-    """The vault's database. It connects on first use; close it at the end."""
+    """The vault's database. It connects on first use; close it at the end. `audit_with` comes before any change."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
@@ -249,12 +236,14 @@ class Store:
             pool_timeout=CONNECT_SECONDS,
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
         )
+        self._audit_key: AuditKey | None = None
 
     async def prepare(self) -> None:
         """Create the tables that are missing."""
         async with self._connection() as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
             await connection.run_sync(_METADATA.create_all)
+            await connection.run_sync(audit.METADATA.create_all)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -281,8 +270,31 @@ class Store:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
+        assert self._audit_key is not None, "audit_with() first"
         async with self._connection() as connection:
-            yield Transaction(connection)
+            yield Transaction(connection, self._audit_key)
+
+    def audit_with(self, key: AuditKey) -> None:
+        """Write the audit under this key from now on. Without one nothing is changed and nothing revealed."""
+        self._audit_key = key
+
+    async def audit_key(self) -> bytes | None:
+        """Return the sealed audit key, if it was drawn."""
+        async with self._connection() as connection:
+            return await audit.kept_key(connection)
+
+    async def keep_audit_key(self, sealed: bytes) -> bytes:
+        """Keep the sealed audit key unless there is one; return the one that is kept."""
+        async with self._connection() as connection:
+            await audit.keep_key(connection, sealed)
+            return await audit.kept_key(connection) or sealed
+
+    @asynccontextmanager
+    async def audit_reader(self) -> AsyncIterator[AuditReader]:
+        """Read the audit as it stands now, until the end of the block."""
+        async with self._connection() as connection:
+            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            yield AuditReader(connection)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
