@@ -36,6 +36,11 @@ def workspace() -> UUID:
 
 
 @pytest.fixture
+def vault_signer(identity_dir: Path) -> Signer:
+    return Signer.load("vault", identity_dir)
+
+
+@pytest.fixture
 def settings(database: str, kafka: str, identity_dir: Path, tmp_path: Path) -> VaultSettings:
     key_file = tmp_path / "master-key"
     key_file.write_bytes(os.urandom(32))

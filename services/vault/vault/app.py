@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from common.http import service_app
-from common.identity import Verifier
+from common.identity import Signer, Verifier
 from common.kafka import Publisher, declare_topics
 from vault.audit_key import read_audit_key
 from vault.changes import Changes
 from vault.envelope import Envelope
+from vault.heads import Heads, publishing, to_topic
 from vault.keys import Keys
 from vault.leases import Leases
 from vault.master_key import read_master_key, unlock
@@ -31,6 +32,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
     verifier = Verifier.load(settings.identity_dir)
     envelope = Envelope()
     keys = Keys(store, envelope, Changes(publisher).announce)
+    heads = Heads(store, Signer.load("vault", settings.identity_dir), to_topic(publisher))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +45,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
             closing.push_async_callback(publisher.close)
             await publisher.start()
             await closing.enter_async_context(sweeping(keys))
+            await closing.enter_async_context(publishing(heads))
             yield
 
     app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES)

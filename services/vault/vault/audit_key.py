@@ -11,11 +11,16 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from common.errors import TallyrunError
 from vault.chain import MAC_BYTES, NO_WORKSPACE, AuditKey
-from vault.envelope import Context
+from vault.envelope import Context, EnvelopeError
 
 CONTEXT = Context(NO_WORKSPACE, "audit", UUID(int=0), 1)
 """What it is sealed for. No provider key has this context: their ids are drawn by time."""
+
+
+class AuditKeyRefused(TallyrunError):
+    """The stored audit key does not open, so that the vault can write no audit, and does not start."""
 
 
 class Sealing(Protocol):
@@ -39,9 +44,16 @@ class Records(Protocol):
 
 
 async def read_audit_key(sealing: Sealing, records: Records) -> AuditKey:
-    """Return the database's audit key; on a new database draw it first. Raises `EnvelopeError` if it does not open."""
+    """Return the database's audit key, drawn if the database is new; raise `AuditKeyRefused` if it does not open."""
     sealed = await records.audit_key() or await records.keep_audit_key(sealing.seal(CONTEXT, _drawn()))
-    return AuditKey(base64.b64decode(sealing.open(CONTEXT, sealed).get_secret_value()))
+    try:
+        opened = sealing.open(CONTEXT, sealed)
+    except EnvelopeError as error:
+        raise AuditKeyRefused(
+            f"The audit key does not open ({error}). Restore its row of `key_versions`, with key id {CONTEXT.key_id},"
+            " from a backup: without it no older row of the audit can be verified."
+        ) from error
+    return AuditKey(base64.b64decode(opened.get_secret_value()))
 
 
 def _drawn() -> SecretStr:

@@ -7,6 +7,7 @@ import typer
 from common.http import serve
 from common.logs import configure_logging
 from vault.app import create_app
+from vault.command import audit
 from vault.master_key import MasterKeyRefused
 from vault.settings import VaultSettings
 
@@ -14,6 +15,7 @@ app = typer.Typer(
     help="The only place that opens a provider key. Without a subject: serve until SIGTERM.",
     pretty_exceptions_enable=False,  # they would print local variables, the master key among them
 )
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback(invoke_without_command=True)

@@ -37,7 +37,8 @@ from common.contracts.credentials_v1 import KeyView
 from common.errors import InvalidRequest, TallyrunError, Unavailable
 from common.ids import now_ms
 from vault.audit import AuditEntry
-from vault.chain import AuditKey
+from vault.audit_key import CONTEXT as AUDIT_KEY
+from vault.chain import AuditKey, Head
 from vault.envelope import Context
 from vault.keys import Key, Pending
 from vault.leases import SealedKey
@@ -280,14 +281,31 @@ class Store:
 
     async def audit_key(self) -> bytes | None:
         """Return the sealed audit key, if it was drawn."""
+        statement = select(_VERSIONS.c.sealed).where(_VERSIONS.c.key_id == AUDIT_KEY.key_id)
         async with self._connection() as connection:
-            return await audit.kept_key(connection)
+            sealed: bytes | None = (await connection.execute(statement)).scalar()
+        return sealed
 
     async def keep_audit_key(self, sealed: bytes) -> bytes:
-        """Keep the sealed audit key unless there is one; return the one that is kept."""
+        """Keep the sealed audit key unless there is one; return the one that is kept.
+
+        It is stored as a key that is nobody's and in no use, so that whatever is done to all sealed secrets (bringing
+        them under a new master key above all) is done to it.
+        """
+        now = now_ms()
+        key = {"id": AUDIT_KEY.key_id, "workspace_id": AUDIT_KEY.workspace_id, "provider": AUDIT_KEY.provider}
+        state = {"latest_version": 1, "active_version": None, "revision": 1, "created_at": now, "deactivated_at": now}
+        version = {"key_id": AUDIT_KEY.key_id, "version": AUDIT_KEY.version, "sealed": sealed}
+        times = {"preview": "", "verified": False, "created_at": now, "activated_at": now}
         async with self._connection() as connection:
-            await audit.keep_key(connection, sealed)
-            return await audit.kept_key(connection) or sealed
+            await connection.execute(upsert(_KEYS).values(name="", **key, **state).on_conflict_do_nothing())
+            await connection.execute(upsert(_VERSIONS).values(**version, **times).on_conflict_do_nothing())
+        return await self.audit_key() or sealed
+
+    async def audit_heads(self) -> dict[UUID, Head]:
+        """Return every chain's head."""
+        async with self._connection() as connection:
+            return await AuditReader(connection).heads()
 
     @asynccontextmanager
     async def audit_reader(self) -> AsyncIterator[AuditReader]:

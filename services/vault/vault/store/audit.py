@@ -66,14 +66,6 @@ _HEADS = Table(
 )
 _HEAD = (_HEADS.c.seq, _HEADS.c.mac, _HEADS.c.at)
 
-_KEY = Table(
-    "audit_keys",
-    METADATA,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("sealed", LargeBinary, nullable=False),
-)
-_KEY_VERSION = 1
-
 _LOCK = select(*_HEAD).where(_HEADS.c.chain == bindparam("chain")).with_for_update()
 _BEGIN = upsert(_HEADS).values(chain=bindparam("chain"), **asdict(Head())).on_conflict_do_nothing()
 _APPEND = (
@@ -102,16 +94,6 @@ async def _locked(connection: AsyncConnection, chain: UUID) -> Head:
         await connection.execute(_BEGIN, {"chain": chain})
         found = (await connection.execute(_LOCK, {"chain": chain})).one()
     return Head(*found)
-
-
-async def kept_key(connection: AsyncConnection) -> bytes | None:
-    """Select the sealed audit key."""
-    return (await connection.execute(select(_KEY.c.sealed).where(_KEY.c.version == _KEY_VERSION))).scalar()
-
-
-async def keep_key(connection: AsyncConnection, sealed: bytes) -> None:
-    """Insert the sealed audit key, unless there is one."""
-    await connection.execute(upsert(_KEY).values(version=_KEY_VERSION, sealed=sealed).on_conflict_do_nothing())
 
 
 @dataclass(frozen=True)
@@ -157,5 +139,4 @@ class AuditReader:
 
 
 def _row(selected: Selected[Any]) -> Row:
-    seq, previous, mac, *entry = selected
-    return Row(seq, previous, mac, AuditEntry(*entry))
+    return Row(selected.seq, selected.previous, selected.mac, AuditEntry(*selected[3:]))
