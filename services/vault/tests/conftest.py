@@ -90,9 +90,15 @@ async def runner(app: FastAPI, runner_signer: Signer) -> AsyncIterator[httpx2.As
 def connect(gateway: httpx2.AsyncClient, workspace: UUID) -> Connect:
     """Save a secret and activate it, in the test's workspace or another."""
 
-    async def connect(secret: str, provider: str = "openai", name: str = "default", to: UUID = workspace) -> KeyView:
+    async def connect(
+        secret: str,
+        provider: str = "openai",
+        name: str = "default",
+        to: UUID = workspace,
+        expires_at: int | None = None,
+    ) -> KeyView:
         keys = f"/workspaces/{to}/keys"
-        body = {"provider": provider, "name": name, "secret": secret, "actor": "ann"}
+        body = {"provider": provider, "name": name, "secret": secret, "actor": "ann", "expires_at": expires_at}
         saved = (await gateway.post(keys, json=body)).raise_for_status().json()
         activate = f"{keys}/{saved['key_id']}/versions/{saved['version']}/activate"
         active = await gateway.post(activate, json={"verified": True, "actor": "ann"})

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    RowMapping,
     Select,
     Table,
     Text,
@@ -33,13 +34,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from common.contracts.credentials_v1 import KeyView
+from common.contracts.credentials_v1 import KeyVersion, KeyView
 from common.errors import InvalidRequest, TallyrunError, Unavailable
 from common.ids import now_ms
 from vault.audit import AuditEntry
 from vault.audit_key import CONTEXT as AUDIT_KEY
 from vault.chain import AuditKey, Head
 from vault.envelope import Context
+from vault.expiry import state_of
 from vault.keys import Key, Pending
 from vault.leases import SealedKey
 from vault.master_key import KekRecord
@@ -94,6 +96,8 @@ _VERSIONS = Table(
     Column("verified", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("activated_at", BigInteger),
+    Column("retired_at", BigInteger),
+    Column("expires_at", BigInteger),
 )
 _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
@@ -120,7 +124,7 @@ class Transaction:
         claimed = await self._connection.execute(statement.returning(*_KEYS.c))
         return Key(**claimed.mappings().one())
 
-    async def add_pending(self, key: Key, sealed: bytes, preview: str) -> None:
+    async def add_pending(self, key: Key, sealed: bytes, preview: str, expires_at: int | None) -> None:
         """Insert the latest version's row."""
         await self._connection.execute(
             insert(_VERSIONS).values(
@@ -130,6 +134,7 @@ class Transaction:
                 preview=preview,
                 verified=False,
                 created_at=now_ms(),
+                expires_at=expires_at,
             )
         )
 
@@ -142,12 +147,14 @@ class Transaction:
 
     async def activate(self, key: Key, *, verified: bool) -> Key | None:
         """Swap the latest version in, if it waits, and wipe the older ones."""
+        now = now_ms()
         swap = update(_VERSIONS).where(_is(key, key.latest_version) & _WAITS)
-        swapped = await self._connection.execute(swap.values(activated_at=now_ms(), verified=verified))
+        swapped = await self._connection.execute(swap.values(activated_at=now, verified=verified))
         if swapped.rowcount == 0:
             return None
         older = (_VERSIONS.c.key_id == key.id) & (_VERSIONS.c.version < key.latest_version)
-        await self._connection.execute(update(_VERSIONS).where(older).values(sealed=None))
+        retired = update(_VERSIONS).where(older & _VERSIONS.c.retired_at.is_(None))
+        await self._connection.execute(retired.values(sealed=None, retired_at=now))
         return await self._change(replace(key, active_version=key.latest_version))
 
     async def deactivate(self, key: Key) -> Key:
@@ -178,14 +185,20 @@ class Transaction:
         statement = (
             select(
                 *(_KEYS.c[name] for name in ("id", "provider", "name", "created_at")),
-                *(_VERSIONS.c[name] for name in ("preview", "version", "verified")),
+                *(_VERSIONS.c[name] for name in ("preview", "version", "verified", "expires_at")),
                 _LIVE.label("is_active"),
             )
             .join(_VERSIONS, _active())
             .where(_KEYS.c.workspace_id == workspace_id)
             .order_by(_KEYS.c.id)
         )
-        return [KeyView(**row) for row in (await self._connection.execute(statement)).mappings()]
+        now = now_ms()
+        return [_view(row, now) for row in (await self._connection.execute(statement)).mappings()]
+
+    async def versions(self, key_id: UUID) -> list[KeyVersion]:
+        """Select the key's versions."""
+        statement = select(_VERSIONS).where(_VERSIONS.c.key_id == key_id).order_by(_VERSIONS.c.version)
+        return [_version(row) for row in (await self._connection.execute(statement)).mappings()]
 
     async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None) -> SealedKey | None:
         """Select the active version of the key, or of the newest one."""
@@ -200,7 +213,7 @@ class Transaction:
         self, version: ColumnElement[bool], workspace_id: UUID, provider: str, key_id: UUID | None
     ) -> SealedKey | None:
         statement: Select[Any] = (
-            select(_KEYS.c.id, _VERSIONS.c.version, _KEYS.c.revision, _VERSIONS.c.sealed)
+            select(_KEYS.c.id, _VERSIONS.c.version, _KEYS.c.revision, _VERSIONS.c.sealed, _VERSIONS.c.expires_at)
             .join(_VERSIONS, version)
             .where((_KEYS.c.workspace_id == workspace_id) & (_KEYS.c.provider == provider) & _LIVE)
             .order_by(_KEYS.c.id.desc())  # ids are UUIDv7: the greatest is the newest
@@ -211,11 +224,21 @@ class Transaction:
         row = (await self._connection.execute(statement)).one_or_none()
         if row is None:
             return None
-        return SealedKey(Context(workspace_id, provider, row.id, row.version), row.revision, row.sealed)
+        context = Context(workspace_id, provider, row.id, row.version)
+        return SealedKey(context, row.revision, row.sealed, row.expires_at)
 
     async def audit(self, entry: AuditEntry) -> None:
         """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
         await audit.append(self._connection, self._audit_key, entry)
+
+
+def _view(row: RowMapping, now: int) -> KeyView:
+    return KeyView(**row, state=state_of(live=row["is_active"], expires_at=row["expires_at"], now=now))
+
+
+def _version(row: RowMapping) -> KeyVersion:
+    live: Literal["active", "pending"] = "pending" if row["activated_at"] is None else "active"
+    return KeyVersion(**row, state="retired" if row["retired_at"] else live)
 
 
 def _is(key: Key, version: int) -> ColumnElement[bool]:

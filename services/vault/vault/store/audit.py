@@ -139,4 +139,6 @@ class AuditReader:
 
 
 def _row(selected: Selected[Any]) -> Row:
-    return Row(selected.seq, selected.previous, selected.mac, AuditEntry(*selected[3:]))
+    entry = selected._asdict()
+    seq, previous, mac = (entry.pop(name) for name in ("seq", "previous", "mac"))
+    return Row(seq, previous, mac, AuditEntry(**entry))
