@@ -130,9 +130,9 @@ class Keys:
         """
         check_expiry(request.expires_at, now_ms())
         async with self._store.transaction() as transaction:
-            key = await transaction.next_version(_new_key(workspace_id, request))
+            key = await transaction.next_version(new_key(workspace_id, request))
             sealed = self._sealer.seal(key.context(key.latest_version), request.secret)
-            await transaction.add_pending(key, sealed, _preview(request.secret), request.expires_at)
+            await transaction.add_pending(key, sealed, preview_of(request.secret), request.expires_at)
             await transaction.audit(_entry("save", key, key.latest_version, request.actor))
         return SavedKey(key_id=key.id, version=key.latest_version)
 
@@ -206,7 +206,8 @@ class Keys:
         await self._announce(_changed(key, "deactivated"))
 
 
-def _new_key(workspace_id: UUID, request: SaveKey) -> Key:
+def new_key(workspace_id: UUID, request: SaveKey) -> Key:
+    """Return a key that has its first version, not in use yet."""
     return Key(
         id=new_id(),
         workspace_id=workspace_id,
@@ -220,7 +221,8 @@ def _new_key(workspace_id: UUID, request: SaveKey) -> Key:
     )
 
 
-def _preview(secret: SecretStr) -> str:
+def preview_of(secret: SecretStr) -> str:
+    """Return what may be shown of a secret."""
     return secret.get_secret_value()[-4:] if len(secret) >= SHORTEST_PREVIEWED else ""
 
 

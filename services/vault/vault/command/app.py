@@ -7,7 +7,7 @@ import typer
 from common.http import serve
 from common.logs import configure_logging
 from vault.app import create_app
-from vault.command import audit
+from vault.command import audit, legacy
 from vault.master_key import MasterKeyRefused
 from vault.settings import VaultSettings
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would print local variables, the master key among them
 )
 app.add_typer(audit.app, name="audit")
+app.add_typer(legacy.app, name="legacy")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,13 +9,12 @@ from uuid import UUID
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common.identity import Verifier
 from vault.chain import NO_WORKSPACE, Row, columns
 from vault.command.opened import opened_store
 from vault.command.output import FAILED, SOME_FAILED, note, run
+from vault.command.progress import Counting
 from vault.published import NotTheVaults, from_file, from_topic, stated
 from vault.settings import VaultSettings
 from vault.store import Store
@@ -23,7 +22,6 @@ from vault.store.audit import Period
 from vault.verify import Comparison, Fault, Walk, named, of_workspace
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
-SHOWN_EVERY = 1000
 
 app = typer.Typer(help="The audit: verify it, export it, and the published heads of it.", no_args_is_help=True)
 
@@ -81,11 +79,10 @@ async def _verify(settings: VaultSettings, workspace: UUID | None, file: Path | 
 async def _walked(walk: Walk, rows: AsyncIterator[Row]) -> int:
     """Verify all rows, telling faults as they are found; return how many."""
     found = 0
-    with _counting("verified") as progress:
+    with Counting("rows verified") as counting:
         async for row in rows:
             found += _told(list(walk.row(row)))
-            if walk.rows % SHOWN_EVERY == 0:
-                progress.update(progress.task_ids[0], completed=walk.rows)
+            counting.show(walk.rows)
         return found + _told(list(walk.end()))
 
 
@@ -95,7 +92,7 @@ async def _compared(
     strange, newest = 0, 0
     async with store.audit_reader() as reader:
         comparison = Comparison(reader.macs)
-        with _counting("heads compared") as progress:
+        with Counting("heads compared") as counting:
             async for statement in statements:
                 try:
                     said = stated(verifier, statement)
@@ -104,7 +101,7 @@ async def _compared(
                     continue
                 newest = max(newest, said.at)
                 await comparison.compare(of_workspace(said.heads, workspace), said.at)
-                progress.update(progress.task_ids[0], completed=comparison.heads)
+                counting.show(comparison.heads)
     if comparison.heads:
         note(
             f"{comparison.heads:,} published heads of {len(comparison.chains):,} chains, the newest of {_time(newest)}."
@@ -118,10 +115,12 @@ async def _export(settings: VaultSettings, period: Period) -> None:
     store = Store(settings.database_url.get_secret_value())
     try:
         async with store.audit_reader() as reader:
-            with _counting("exported") as progress:
+            with Counting("rows exported") as counting:
+                rows = 0
                 async for row in reader.rows(period):
                     sys.stdout.buffer.write(_line(row))
-                    progress.advance(progress.task_ids[0])
+                    rows += 1
+                    counting.show(rows)
     finally:
         await store.close()
 
@@ -144,13 +143,6 @@ def _told(faults: list[Fault]) -> int:
         chain = "no workspace" if fault.chain == NO_WORKSPACE else f"workspace {fault.chain}"
         print(f"{chain} {fault.kind} {_time(fault.at)} {fault.says}", flush=True)
     return len(faults)
-
-
-def _counting(what: str) -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"), TimeElapsedColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    progress.add_task(what, total=None)
-    return progress
 
 
 def _time(ms: int) -> str:
