@@ -173,7 +173,7 @@ async def test_a_dry_run_says_which_lines_open_and_writes_nothing(
     importing: Importing, sql: asyncpg.Connection
 ) -> None:
     secret, other = secrets.token_urlsafe(), sealed(secrets.token_urlsafe(), passphrase="another")
-    lines = [
+    lines: list[dict[str, object]] = [
         line(secret),
         line(secret),
         line(secrets.token_urlsafe()),
