@@ -15,6 +15,7 @@ from common.contracts.audit_v1 import AuditHeads
 from common.identity import Signer, new_key_pair
 from common.ids import new_id
 from vault.audit import AuditEntry
+from vault.audit_key import AuditKeyRefused
 from vault.chain import NO_WORKSPACE, AuditKey, Head, Row, columns
 from vault.command.audit import _export, _verify
 from vault.command.opened import opened_store
@@ -245,6 +246,18 @@ async def faults(key: AuditKey, reader: AuditReader) -> int:
     walk = Walk(key, await reader.heads())
     found = [fault async for row in reader.rows(Period()) for fault in walk.row(row)]
     return len(found) + len(list(walk.end()))
+
+
+async def test_every_start_reads_the_same_audit_key_and_one_that_does_not_open_is_refused(
+    audited: Audited, sql: Sql, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened_store(audited.settings) as (store, _, _):
+        await write(store, ONE, 1)
+    assert await verdict(audited, capsys) == (0, [])
+    await sql.execute("UPDATE key_versions SET sealed = set_byte(sealed, 90, 255 - get_byte(sealed, 90))")
+    with pytest.raises(AuditKeyRefused, match="from a backup"):
+        async with opened_store(audited.settings):
+            pass
 
 
 async def test_verification_needs_a_published_head_or_is_told_to_do_without(

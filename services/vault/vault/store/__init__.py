@@ -106,7 +106,7 @@ Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
 class Transaction:
     """One transaction; the domain's Protocols say what each method promises."""
 
-    def __init__(self, connection: AsyncConnection, audit_key: AuditKey) -> None:
+    def __init__(self, connection: AsyncConnection, audit_key: AuditKey | None) -> None:
         self._connection = connection
         self._audit_key = audit_key
 
@@ -229,6 +229,7 @@ class Transaction:
 
     async def audit(self, entry: AuditEntry) -> None:
         """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
+        assert self._audit_key is not None, "audit_with() first"
         await audit.append(self._connection, self._audit_key, entry)
 
 
@@ -250,7 +251,7 @@ def _active() -> ColumnElement[bool]:
 
 
 class Store:
-    """The vault's database. It connects on first use; close it at the end. `audit_with` comes before any change."""
+    """The vault's database. It connects on first use; close it at the end. `audit_with` before what is audited."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
@@ -294,12 +295,11 @@ class Store:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
-        assert self._audit_key is not None, "audit_with() first"
         async with self._connection() as connection:
             yield Transaction(connection, self._audit_key)
 
     def audit_with(self, key: AuditKey) -> None:
-        """Write the audit under this key from now on. Without one nothing is changed and nothing revealed."""
+        """Write the audit under this key from now on. Without one nothing that is audited can be done."""
         self._audit_key = key
 
     async def audit_key(self) -> bytes | None:
