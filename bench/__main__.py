@@ -5,11 +5,12 @@
 
 import sys
 
-from bench import accept, bulk, fairness, goodput, memory, sync, vault
+from bench import accept, bulk, fairness, goodput, leases, memory, sync, vault
 from bench.report import RESULTS, keep
 
 QUICK = {
     "sync": sync.measure,
+    "leases": leases.measure,
     "accept": accept.measure,
     "bulk": bulk.measure,
     "goodput": goodput.measure,

@@ -83,6 +83,28 @@ MUTANTS = (
         f"{ANALYTICS_TESTS}/test_sealer.py::test_a_seal_that_writes_late_does_not_overwrite_a_newer_one",
     ),
     Mutant(
+        "the lock on a chain's head",
+        "services/vault/vault/store/audit.py",
+        '.where(_HEADS.c.chain == bindparam("chain")).with_for_update()',
+        '.where(_HEADS.c.chain == bindparam("chain"))',
+        f"{VAULT_TESTS}/test_audit_service.py::test_concurrent_leases_leave_chains_that_verify",
+    ),
+    Mutant(
+        "published heads",
+        "services/vault/vault/verify.py",
+        "            if there.get(place) != mac:\n",
+        "            if not there and mac is None:\n",
+        f"{VAULT_TESTS}/test_audit.py::test_what_was_done_to_the_audit_is_found",
+    ),
+    Mutant(
+        "no audit, no reveal",
+        "services/vault/vault/leases.py",
+        "            await transaction.audit(_entry(request, actor, grant, decision))\n"
+        "        # Past this line the decision is written down for good.\n",
+        "            if isinstance(decision, Allowed):\n                return self._opened(decision)\n",
+        f"{VAULT_TESTS}/test_leases.py::test_without_an_audit_row_nothing_is_opened",
+    ),
+    Mutant(
         "publish_by",
         "libs/common/common/admission.py",
         "        return NeverAccepted() if appended_at > request.publish_by else Admitted(request, grant, token)\n",

@@ -120,6 +120,12 @@ class NoApiKey(RunFailed):
     code, status = "no_api_key", 409
 
 
+class ApiKeyExpired(RunFailed):
+    """The key's expiry date has passed; its owners have to rotate it."""
+
+    code, status = "api_key_expired", 424
+
+
 class ModelNotFound(RunFailed):
     """The provider does not know the model."""
 

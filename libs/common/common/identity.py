@@ -1,4 +1,4 @@
-"""Who speaks, and for whom: service tokens and grants, both short signed statements (EdDSA over Ed25519)."""
+"""Who speaks, and for whom: service tokens, grants, and statements for the record, all signed (EdDSA over Ed25519)."""
 
 import time
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ RENEW_SECONDS = 60
 CLOCK_SKEW_SECONDS = 30
 GRANT_AUDIENCE = "tallyrun-grant"
 GRANT_ISSUER = "gateway"
+STATEMENT_AUDIENCE = "tallyrun-record"
+"""No service goes by this name: a statement is nobody's token."""
 
 
 class Grant(BaseModel):
@@ -81,6 +83,10 @@ class Signer:
         }
         return self._sign(claims if key_id is None else {**claims, "key_id": str(key_id)})
 
+    def statement(self, kind: str, claims: Mapping[str, object]) -> str:
+        """Sign what this service states for the record: it proves nobody's identity, and never expires."""
+        return self._sign({**claims, "iss": self._service, "aud": STATEMENT_AUDIENCE, "sub": kind})
+
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode({"alg": ALGORITHM, "kid": self._service}, claims, self._key, algorithms=[ALGORITHM])
 
@@ -120,6 +126,13 @@ class Verifier:
             )
         except (KeyError, TypeError, ValidationError) as error:
             raise Unauthenticated("the grant lacks a claim") from error
+
+    def statement(self, token: str, service: str, kind: str) -> dict[str, Any]:
+        """Return the claims of a statement of this kind if this service signed it, or raise `Unauthenticated`."""
+        claims = self._claims(token)
+        if (claims["iss"], claims.get("aud"), claims.get("sub")) != (service, STATEMENT_AUDIENCE, kind):
+            raise Unauthenticated(f"not a statement of {service} on {kind}")
+        return claims
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims of a token whose `iss` is the very service whose key signed it."""

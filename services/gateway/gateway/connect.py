@@ -27,11 +27,12 @@ NO_MODEL = "-"
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key as its owner hands it in."""
+    """A key as its owner hands it in. `expires_at` is UTC ms."""
 
     provider: str
     name: str
     secret: SecretStr
+    expires_at: int | None = None
 
 
 class KeyKeeper(Protocol):
@@ -78,7 +79,9 @@ class Connecting:
         metrics.CONNECTS.labels("connected").inc()
 
     async def _connect(self, caller: Caller, key: NewKey) -> None:
-        save = SaveKey(provider=key.provider, name=key.name, secret=key.secret, actor=caller.name)
+        save = SaveKey(
+            provider=key.provider, name=key.name, secret=key.secret, actor=caller.name, expires_at=key.expires_at
+        )
         saved = await self._vault.save(caller.workspace_id, save)
         try:
             verified = await self._verified(caller, key.provider, saved)

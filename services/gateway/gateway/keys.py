@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from common.contracts.answers_v1 import Answer, UsageCount
-from common.contracts.credentials_v1 import KeyView
+from common.contracts.credentials_v1 import KeyHistory, KeyState, KeyVersion, KeyView
 from common.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,30 @@ class KeyAnswer(Answer):
     preview: str
     is_active: bool
     verified: bool
+    state: KeyState
     created_at: datetime
+    expires_at: datetime | None
     last_used_at: str | None
     usage_count: int | None
+
+
+class VersionAnswer(Answer):
+    """One secret of a key. The retired ones are wiped; a pending one is being checked."""
+
+    version: int
+    preview: str
+    state: str
+    verified: bool
+    created_at: datetime
+    activated_at: datetime | None
+    retired_at: datetime | None
+    expires_at: datetime | None
+
+
+class HistoryAnswer(KeyAnswer):
+    """A key with every version that it had, the oldest first."""
+
+    versions: list[VersionAnswer]
 
 
 class KeyShelf(Protocol):
@@ -31,6 +52,9 @@ class KeyShelf(Protocol):
 
     async def keys(self, workspace_id: UUID) -> list[KeyView]:
         """Return the workspace's keys, inactive ones too."""
+
+    async def history(self, workspace_id: UUID, key_id: UUID) -> KeyHistory:
+        """Return a key with all its versions; raise `NotFound`."""
 
 
 class Usage(Protocol):
@@ -45,6 +69,13 @@ async def listed(vault: KeyShelf, analytics: Usage, workspace_id: UUID) -> list[
     keys = await vault.keys(workspace_id)
     usage = await _usage(analytics, workspace_id)
     return [_answer(key, usage) for key in keys]
+
+
+async def history(vault: KeyShelf, analytics: Usage, workspace_id: UUID, key_id: UUID) -> HistoryAnswer:
+    """Return one key with its use and its versions; raise `NotFound`."""
+    found = await vault.history(workspace_id, key_id)
+    key = _answer(found.key, await _usage(analytics, workspace_id))
+    return HistoryAnswer(**dict(key), versions=[_version(version) for version in found.versions])
 
 
 async def _usage(analytics: Usage, workspace_id: UUID) -> dict[str, UsageCount] | None:
@@ -66,7 +97,30 @@ def _answer(key: KeyView, usage: dict[str, UsageCount] | None) -> KeyAnswer:
         preview=key.preview,
         is_active=key.is_active,
         verified=key.verified,
-        created_at=datetime.fromtimestamp(key.created_at / 1000, UTC),
+        state=key.state,
+        created_at=_time(key.created_at),
+        expires_at=_maybe_time(key.expires_at),
         last_used_at=used.last_used_at if used else None,
         usage_count=used.usage_count if used else never,
     )
+
+
+def _version(version: KeyVersion) -> VersionAnswer:
+    return VersionAnswer(
+        version=version.version,
+        preview=version.preview,
+        state=version.state,
+        verified=version.verified,
+        created_at=_time(version.created_at),
+        activated_at=_maybe_time(version.activated_at),
+        retired_at=_maybe_time(version.retired_at),
+        expires_at=_maybe_time(version.expires_at),
+    )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _maybe_time(ms: int | None) -> datetime | None:
+    return None if ms is None else _time(ms)

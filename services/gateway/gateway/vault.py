@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from common.contracts.credentials_v1 import Activate, KeyView, SavedKey, SaveKey
+from common.contracts.credentials_v1 import Activate, KeyHistory, KeyView, SavedKey, SaveKey
 from common.http import ServiceClient
 
 _KEYS = TypeAdapter(list[KeyView])
@@ -33,6 +33,12 @@ class Vault:
     async def keys(self, workspace_id: UUID) -> list[KeyView]:
         """Return the workspace's keys, inactive ones too."""
         return _KEYS.validate_json(await self._client.call("GET", f"/workspaces/{workspace_id}/keys"))
+
+    async def history(self, workspace_id: UUID, key_id: UUID) -> KeyHistory:
+        """Return a key with all its versions; raise `NotFound`."""
+        return KeyHistory.model_validate_json(
+            await self._client.call("GET", f"/workspaces/{workspace_id}/keys/{key_id}")
+        )
 
     async def deactivate(self, workspace_id: UUID, key_id: UUID, actor: str) -> None:
         """Stop every use of the key; raise `NotFound`."""

@@ -126,7 +126,7 @@ class PlayedVault(Played):
         key_id = path[3] if len(path) > 3 else ""
         match method, path[4:]:
             case "GET", []:
-                return web.json_response(list(self.keys.values()))
+                return self._listed(key_id) if key_id else web.json_response(list(self.keys.values()))
             case "POST", []:
                 return self._save(body)
             case "POST", ["versions", "1", "activate"]:
@@ -141,12 +141,20 @@ class PlayedVault(Played):
         self.keys[key_id]["is_active"] = False
         return web.Response(status=204)
 
+    def _listed(self, key_id: str) -> web.Response:
+        if key_id not in self.keys:
+            raise NotFound(f"no such key: {key_id}")
+        version = {name: self.keys[key_id][name] for name in ("version", "preview", "verified", "created_at")}
+        times = {"activated_at": 1_700_000_001_000, "retired_at": None, "expires_at": self.keys[key_id]["expires_at"]}
+        return web.json_response({"key": self.keys[key_id], "versions": [{**version, **times, "state": "active"}]})
+
     def _save(self, body: Body) -> web.Response:
         key_id = str(uuid4())
         self.secrets[key_id] = body["secret"]
         self.keys[key_id] = {
             "id": key_id, "provider": body["provider"], "name": body["name"], "preview": body["secret"][-4:],
             "version": 1, "is_active": False, "verified": False, "created_at": 1_700_000_000_123,
+            "expires_at": body["expires_at"], "state": "active",
         }  # fmt: skip
         return web.json_response({"key_id": key_id, "version": 1}, status=201)
 

@@ -14,6 +14,7 @@ RUN = "/api/integrations/run"
 
 FAILURES = [
         ("invalid_api_key", 424), ("rate_limited", 429), ("insufficient_quota", 402), ("no_api_key", 409),
+        ("api_key_expired", 424),
         ("model_not_found", 404), ("provider_timeout", 504), ("provider_unavailable", 502),
         ("provider_rejected", 400), ("grant_refused", 403), ("deadline_exceeded", 504), ("runner_fault", 500),
         ("a code of the future", 502),

@@ -83,6 +83,8 @@ async def test_a_check_that_does_not_end_is_not_saved(
 BAD_KEYS = [
     ({"provider": "nobody"}, "anthropic, local, openai"), ({"apiKey": " "}, "apiKey"),
     ({"apiKey": "two words"}, "apiKey"), ({"apiKey": "schlüssel"}, "apiKey"), ({"apiKey": "a\r\nb"}, "apiKey"),
+    ({"expiresAt": "tomorrow"}, "expiresAt"), ({"expiresAt": "2030-01-01T00:00:00"}, "expiresAt"),
+    ({"expiresAt": "2100-01-01T00:00:00Z"}, "2100"), ({"expiresAt": "1969-01-01T00:00:00Z"}, "1970"),
     ({"name": ""}, "name"), ({"api_key": "x"}, "api_key"), ({"apiKey": "x" * 5000}, "apiKey"),
 ]  # fmt: skip
 
@@ -116,7 +118,8 @@ async def test_keys_are_listed_with_their_use(
     shown = {key["id"]: key for key in answer.json()["data"]}
     assert shown[used] == {
         "id": used, "provider": "openai", "name": "default", "preview": vault.secrets[used][-4:], "isActive": True,
-        "verified": True, "createdAt": "2023-11-14T22:13:20.123Z", "lastUsedAt": last, "usageCount": 7,
+        "verified": True, "state": "active", "createdAt": "2023-11-14T22:13:20.123Z", "expiresAt": None,
+        "lastUsedAt": last, "usageCount": 7,
     }  # fmt: skip
     assert (shown[spare]["usageCount"], shown[spare]["lastUsedAt"]) == (0, None)
 
@@ -128,6 +131,27 @@ async def test_keys_are_listed_while_analytics_is_away(
     analytics.away = True
     (key,) = (await gateway.http.get(KEYS)).json()["data"]
     assert (key["isActive"], key["usageCount"], key["lastUsedAt"]) == (True, None, None)
+
+
+async def test_a_key_is_shown_with_its_expiry_and_its_versions(
+    gateway: Gateway, vault: PlayedVault, analytics: PlayedAnalytics, runner: PlayedRunner
+) -> None:
+    analytics.answers["key-usage"] = b'{"success":true,"data":[]}'
+    await connect(gateway, expiresAt="2030-01-02T03:04:05.678+01:00")
+    (key_id, kept), expires = next(iter(vault.keys.items())), "2030-01-02T02:04:05.678Z"
+    assert kept["expires_at"] == 1_893_549_845_678
+    kept["state"] = "expiring"
+    (listed,) = (await gateway.http.get(KEYS)).json()["data"]
+    shown = (await gateway.http.get(f"{KEYS}/{key_id}")).json()["data"]
+    assert (shown["state"], shown["expiresAt"]) == ("expiring", expires)
+    assert shown.pop("versions") == [
+        {
+            "version": 1, "preview": kept["preview"], "state": "active", "verified": True, "expiresAt": expires,
+            "createdAt": "2023-11-14T22:13:20.123Z", "activatedAt": "2023-11-14T22:13:21Z", "retiredAt": None,
+        }
+    ]  # fmt: skip
+    assert shown == listed
+    assert error_of(await gateway.http.get(f"{KEYS}/{uuid4()}")) == (404, "not_found")
 
 
 async def test_a_key_is_deactivated(gateway: Gateway, vault: PlayedVault, runner: PlayedRunner) -> None:

@@ -21,6 +21,7 @@ from common.identity import Signer
 from common.ids import new_id
 from common.kafka import partition_news
 from vault.app import create_app
+from vault.chain import AuditKey
 from vault.keyring import Keyring
 from vault.settings import VaultSettings
 from vault.sources import unlock
@@ -34,6 +35,11 @@ Lease = Callable[..., Awaitable[httpx2.Response]]
 @pytest.fixture
 def workspace() -> UUID:
     return new_id()
+
+
+@pytest.fixture
+def vault_signer(identity_dir: Path) -> Signer:
+    return Signer.load("vault", identity_dir)
 
 
 @pytest.fixture
@@ -86,9 +92,15 @@ async def runner(app: FastAPI, runner_signer: Signer) -> AsyncIterator[httpx2.As
 def connect(gateway: httpx2.AsyncClient, workspace: UUID) -> Connect:
     """Save a secret and activate it, in the test's workspace or another."""
 
-    async def connect(secret: str, provider: str = "openai", name: str = "default", to: UUID = workspace) -> KeyView:
+    async def connect(
+        secret: str,
+        provider: str = "openai",
+        name: str = "default",
+        to: UUID = workspace,
+        expires_at: int | None = None,
+    ) -> KeyView:
         keys = f"/workspaces/{to}/keys"
-        body = {"provider": provider, "name": name, "secret": secret, "actor": "ann"}
+        body = {"provider": provider, "name": name, "secret": secret, "actor": "ann", "expires_at": expires_at}
         saved = (await gateway.post(keys, json=body)).raise_for_status().json()
         activate = f"{keys}/{saved['key_id']}/versions/{saved['version']}/activate"
         active = await gateway.post(activate, json={"verified": True, "actor": "ann"})
@@ -136,6 +148,7 @@ async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
 async def store(database: str) -> AsyncIterator[Store]:
     store = Store(database)
     await store.prepare()
+    store.audit_with(AuditKey(os.urandom(32)))
     yield store
     await store.close()
 

@@ -66,7 +66,7 @@ async def opened(store: Store, keyring: Keyring, workspace: UUID) -> str | None:
 
 
 async def actions(sql: asyncpg.Connection) -> list[tuple[str, ...]]:
-    rows = await sql.fetch("SELECT action, actor, outcome, version FROM audit ORDER BY id")
+    rows = await sql.fetch("SELECT action, actor, outcome, version FROM audit ORDER BY chain, seq")
     return [tuple(map(str, row)) for row in rows]
 
 
@@ -264,7 +264,7 @@ async def test_the_list_shows_the_version_in_use_not_the_one_that_waits(keys: Ke
 async def test_a_deactivated_key_stays_in_the_list_and_opens_no_more(keys: Keys, store: Store, workspace: UUID) -> None:
     view = await connect(keys, workspace, new_secret())
     await keys.deactivate(workspace, view.id, "ann")
-    assert await keys.list(workspace) == [view.model_copy(update={"is_active": False})]
+    assert await keys.list(workspace) == [view.model_copy(update={"is_active": False, "state": "inactive"})]
     assert await active(store, workspace) is None
 
 

@@ -13,6 +13,7 @@ from common.contracts.credentials_v1 import KeyView, LeaseRequest
 from common.errors import Unavailable
 from common.identity import Signer, Verifier, new_key_pair
 from common.ids import new_id
+from vault.chain import NO_WORKSPACE
 from vault.envelope import Context
 from vault.keyring import Keyring
 from vault.leases import Leases
@@ -220,14 +221,17 @@ async def test_only_the_gateway_manages_keys(
 async def test_every_decision_on_a_lease_is_audited(
     connect: Connect, lease: Lease, new_grant: NewGrant, sql: asyncpg.Connection, workspace: UUID
 ) -> None:
-    key = await connect(new_secret())
+    key, elsewhere = await connect(new_secret()), new_id()
     await lease()
     await lease(new_grant(seconds=-1))
-    await lease(new_grant(to=new_id()))
+    await lease(new_grant(to=elsewhere))
     await lease("nonsense")
-    rows = await sql.fetch("SELECT * FROM audit WHERE action = 'lease' ORDER BY id")
-    assert [row["outcome"] for row in rows] == ["done", "grant_refused", "no_api_key", "grant_refused"]
-    done, expired, _, forged = rows
+    rows = await sql.fetch("SELECT * FROM audit WHERE action = 'lease' ORDER BY seq")
+    done, expired = (row for row in rows if row["chain"] == workspace)
+    (without_key,) = (row for row in rows if row["chain"] == elsewhere)
+    (forged,) = (row for row in rows if row["chain"] == NO_WORKSPACE)
+    outcomes = [row["outcome"] for row in (done, expired, without_key, forged)]
+    assert outcomes == ["done", "grant_refused", "no_api_key", "grant_refused"]
     assert (done["workspace_id"], done["key_id"], done["version"]) == (workspace, key.id, 1)
     assert (done["actor"], done["operation"], done["provider"]) == ("runner", "chat", "openai")
     assert done["grant_id"] is not None

@@ -120,7 +120,7 @@ async def use(store: Store, keyring: Keyring, kek_version: int) -> None:
     async with store.transaction() as transaction:
         key = Key(new_id(), CONTEXT.workspace_id, "openai", str(kek_version), 1, None, 1, 0, None)
         await transaction.next_version(key)
-        await transaction.add_pending(key, await keyring.seal(kek_version, key.context(1), SECRET), "")
+        await transaction.add_pending(key, await keyring.seal(kek_version, key.context(1), SECRET), "", None)
 
 
 async def test_a_later_start_opens_what_an_earlier_one_sealed(store: Store) -> None:

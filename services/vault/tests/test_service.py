@@ -79,7 +79,7 @@ async def test_the_service_sweeps_what_was_left_waiting(
     await sql.execute("UPDATE key_versions SET created_at = created_at - 600001")
     restarted = create_app(settings)
     async with restarted.router.lifespan_context(restarted), asyncio.timeout(10):
-        while await sql.fetchval("SELECT count(*) FROM keys"):
+        while await sql.fetchval("SELECT count(*) FROM keys WHERE workspace_id = $1", workspace):
             await asyncio.sleep(0.01)
     assert await sql.fetchval("SELECT actor FROM audit WHERE action = 'erase'") == "vault"
 

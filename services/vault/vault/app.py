@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from common.http import service_app
-from common.identity import Verifier
+from common.identity import Signer, Verifier
 from common.kafka import Publisher, declare_topics
+from vault.audit_key import read_audit_key
 from vault.changes import Changes
+from vault.heads import Heads, publishing, to_topic
 from vault.keyring import Keyring
 from vault.keys import Keys
 from vault.leases import Leases
@@ -30,6 +32,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
     verifier = Verifier.load(settings.identity_dir)
     keyring = Keyring(store, sources)
     keys = Keys(store, keyring, Changes(publisher).announce)
+    heads = Heads(store, Signer.load("vault", settings.identity_dir), to_topic(publisher))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -38,10 +41,12 @@ def create_app(settings: VaultSettings) -> FastAPI:
             closing.push_async_callback(close, sources)
             await store.prepare()
             await unlock(keyring, store, sources)
+            store.audit_with(await read_audit_key(keyring, store))
             await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
             closing.push_async_callback(publisher.close)
             await publisher.start()
             await closing.enter_async_context(sweeping(keys))
+            await closing.enter_async_context(publishing(heads))
             yield
 
     app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES)

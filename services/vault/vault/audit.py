@@ -6,7 +6,7 @@ from uuid import UUID
 
 from common.ids import now_ms
 
-Action = Literal["save", "activate", "erase", "deactivate", "lease"]
+Action = Literal["save", "activate", "erase", "deactivate", "lease", "import"]
 DONE = "done"
 
 

@@ -13,11 +13,20 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
-from common.contracts.credentials_v1 import Activate, CredentialsChanged, KeyView, SavedKey, SaveKey
+from common.contracts.credentials_v1 import (
+    Activate,
+    CredentialsChanged,
+    KeyHistory,
+    KeyVersion,
+    KeyView,
+    SavedKey,
+    SaveKey,
+)
 from common.errors import Conflict, NotFound
 from common.ids import new_id, now_ms
 from vault.audit import AuditEntry
 from vault.envelope import Context
+from vault.expiry import check_expiry
 
 SHORTEST_PREVIEWED = 12
 """A shorter secret is shown without its last four characters: they would be too much of it."""
@@ -60,7 +69,7 @@ class Transaction(Protocol):
     async def next_version(self, key: Key) -> Key:
         """Add this key, or where its name is taken by a live one raise that one's latest version and revision."""
 
-    async def add_pending(self, key: Key, sealed: bytes, preview: str) -> None:
+    async def add_pending(self, key: Key, sealed: bytes, preview: str, expires_at: int | None) -> None:
         """Add the key's latest version."""
 
     async def locked(self, workspace_id: UUID, key_id: UUID) -> Key | None:
@@ -83,6 +92,9 @@ class Transaction(Protocol):
 
     async def primary_kek(self) -> int:
         """Return the version of the key-encryption key that seals; it stays that until the end."""
+
+    async def versions(self, key_id: UUID) -> list[KeyVersion]:
+        """Return the key's versions, the oldest first."""
 
     async def audit(self, entry: AuditEntry) -> None:
         """Write it down."""
@@ -115,12 +127,16 @@ class Keys:
         self._announce = announce
 
     async def save(self, workspace_id: UUID, request: SaveKey) -> SavedKey:
-        """Save the secret as a pending version: of a new key, or of the live one that has this name."""
+        """Save the secret as a pending version: of a new key, or of the live one that has this name.
+
+        Raises `InvalidRequest` if it has expired already.
+        """
+        check_expiry(request.expires_at, now_ms())
         async with self._store.transaction() as transaction:
-            key = await transaction.next_version(_new_key(workspace_id, request))
+            key = await transaction.next_version(new_key(workspace_id, request))
             kek_version = await transaction.primary_kek()
             sealed = await self._sealer.seal(kek_version, key.context(key.latest_version), request.secret)
-            await transaction.add_pending(key, sealed, _preview(request.secret))
+            await transaction.add_pending(key, sealed, preview_of(request.secret), request.expires_at)
             await transaction.audit(_entry("save", key, key.latest_version, request.actor))
         return SavedKey(key_id=key.id, version=key.latest_version)
 
@@ -170,6 +186,14 @@ class Keys:
         async with self._store.transaction() as transaction:
             return await transaction.views(workspace_id)
 
+    async def history(self, workspace_id: UUID, key_id: UUID) -> KeyHistory:
+        """Return a key that is or was active, with all its versions; raise `NotFound`."""
+        async with self._store.transaction() as transaction:
+            view = next((view for view in await transaction.views(workspace_id) if view.id == key_id), None)
+            if view is None:
+                raise _unknown()
+            return KeyHistory(key=view, versions=tuple(await transaction.versions(key_id)))
+
     async def deactivate(self, workspace_id: UUID, key_id: UUID, actor: str) -> None:
         """End the key for good: no lease from now on, and the broker has acknowledged the eviction on return.
 
@@ -186,7 +210,8 @@ class Keys:
         await self._announce(_changed(key, "deactivated"))
 
 
-def _new_key(workspace_id: UUID, request: SaveKey) -> Key:
+def new_key(workspace_id: UUID, request: SaveKey) -> Key:
+    """Return a key that has its first version, not in use yet."""
     return Key(
         id=new_id(),
         workspace_id=workspace_id,
@@ -200,7 +225,8 @@ def _new_key(workspace_id: UUID, request: SaveKey) -> Key:
     )
 
 
-def _preview(secret: SecretStr) -> str:
+def preview_of(secret: SecretStr) -> str:
+    """Return what may be shown of a secret."""
     return secret.get_secret_value()[-4:] if len(secret) >= SHORTEST_PREVIEWED else ""
 
 

@@ -8,13 +8,15 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import Lease, LeaseRequest
-from common.errors import GrantRefused, NoApiKey, RunFailed, Unauthenticated
+from common.errors import ApiKeyExpired, GrantRefused, NoApiKey, RunFailed, Unauthenticated
 from common.identity import Grant
 from common.ids import now_ms
 from vault.audit import DONE, AuditEntry
 from vault.envelope import Context
+from vault.expiry import day
 
 LONGEST_MS = 60_000
+FOR_EVER = 2**63
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class SealedKey:
     context: Context
     revision: int
     sealed: bytes
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Leases:
         self._grants = grants
 
     async def lease(self, request: LeaseRequest, actor: str) -> Lease:
-        """Return the key that the request's grant opens; raise `GrantRefused`, or `NoApiKey` where there is none."""
+        """Return the key that the request's grant opens; raise `GrantRefused`, `NoApiKey` or `ApiKeyExpired`."""
         grant = self._genuine(request.grant)
         async with self._store.transaction() as transaction:
             decision = await _decide(transaction, grant, request)
@@ -111,7 +114,9 @@ async def _decide(transaction: Transaction, grant: Grant | None, request: LeaseR
         return GrantRefused(reason)
     if (key := await _find(transaction, grant, request)) is None:
         return _no_key(request)
-    return Allowed(key, min(LONGEST_MS, _left_ms(grant, now)))
+    if key.expires_at is not None and key.expires_at <= now:
+        return _expired(key.context, key.expires_at)
+    return Allowed(key, min(LONGEST_MS, _left_ms(grant, now), (key.expires_at or FOR_EVER) - now))
 
 
 def refusal(grant: Grant, request: LeaseRequest, now: int) -> str | None:
@@ -142,6 +147,11 @@ def _no_key(request: LeaseRequest) -> NoApiKey:
         return NoApiKey(f"no key for {request.provider} waits to be checked: connect {request.provider} again")
     which = "no active key" if request.key_id is None else f"key {request.key_id} is no active key"
     return NoApiKey(f"{which} for {request.provider}: connect {request.provider} first")
+
+
+def _expired(key: Context, expires_at: int) -> ApiKeyExpired:
+    name = f"key {key.key_id} for {key.provider}"
+    return ApiKeyExpired(f"{name} expired on {day(expires_at)}: rotate it, by connecting {key.provider} under its name")
 
 
 def _entry(request: LeaseRequest, actor: str, grant: Grant | None, decision: Allowed | RunFailed) -> AuditEntry:

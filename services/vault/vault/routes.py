@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from common.contracts.credentials_v1 import Activate, KeyView, LeaseRequest, SavedKey, SaveKey
+from common.contracts.credentials_v1 import Activate, KeyHistory, KeyView, LeaseRequest, SavedKey, SaveKey
 from common.contracts.runs_v1 import Name
 from common.errors import Forbidden
 from common.http import bearer, json_response
@@ -43,6 +43,10 @@ def key_routes(keys: Keys, verifier: Verifier) -> APIRouter:
     @router.get("")
     async def list_keys(workspace_id: UUID) -> list[KeyView]:
         return await keys.list(workspace_id)
+
+    @router.get("/{key_id}")
+    async def history(workspace_id: UUID, key_id: UUID) -> KeyHistory:
+        return await keys.history(workspace_id, key_id)
 
     @router.post("/{key_id}/versions/{version}/activate")
     async def activate(workspace_id: UUID, key_id: UUID, version: int, body: Activate) -> KeyView:

@@ -16,13 +16,21 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+KeyState = Literal["active", "expiring", "expired", "inactive"]
+"""`expiring`: within 14 days. `expired`: no lease any more, until it is rotated. `inactive`: deactivated, for good."""
+
+
 class SaveKey(_Message):
-    """Gateway → vault, `POST /workspaces/{id}/keys`. A new `name` adds a key, the same name rotates it."""
+    """Gateway → vault, `POST /workspaces/{id}/keys`. A new `name` adds a key, the same name rotates it.
+
+    `expires_at` is this version's, and in the future: a rotation without one has none.
+    """
 
     provider: Name
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
     secret: RevealedSecret = Field(min_length=1, max_length=4096)
     actor: Name
+    expires_at: Millis | None = None
 
 
 class SavedKey(_Message):
@@ -43,6 +51,28 @@ class KeyView(_Message):
     is_active: bool
     verified: bool = Field(description="False: the provider has no endpoint to check a key with")
     created_at: Millis
+    expires_at: Millis | None = None
+    state: KeyState = "active"
+
+
+class KeyVersion(_Message):
+    """One secret that a key had, has, or is to have once it was checked. Only the active one can be leased."""
+
+    version: int
+    preview: str
+    state: Literal["pending", "active", "retired"]
+    verified: bool
+    created_at: Millis
+    activated_at: Millis | None = None
+    retired_at: Millis | None = Field(None, description="when the next one took its place, and its secret was wiped")
+    expires_at: Millis | None = None
+
+
+class KeyHistory(_Message):
+    """Vault → gateway, `GET /workspaces/{id}/keys/{key}`: a key and all its versions, the oldest first."""
+
+    key: KeyView
+    versions: tuple[KeyVersion, ...]
 
 
 class Activate(_Message):

@@ -59,6 +59,8 @@ COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner", "gate
 REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
 REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("gateway",))
 CREDENTIALS_CHANGED = Topic("credentials.changed.v1", 1, 7 * DAY_MS, ("vault",), ("runner",))
+AUDIT_HEADS = Topic("audit.heads.v1", 1, 400 * DAY_MS, ("vault",), ("operators",))
+"""Not compacted: a row that was rewritten is found by any head published after it, the oldest included."""
 
 GENERATIONS = (Generation(REQUESTED, BATCHED, COMPLETED),)
 """Every one is read; new runs are published to the last. Growth adds one with more partitions beside the others, which
@@ -90,5 +92,5 @@ def completed_for(topic: str) -> str:
 
 TOPICS = (
     *(topic for generation in GENERATIONS for topic in generation.topics),
-    *(REPLIES, REJECTED, CREDENTIALS_CHANGED),
+    *(REPLIES, REJECTED, CREDENTIALS_CHANGED, AUDIT_HEADS),
 )

@@ -1,17 +1,18 @@
 """`/api/integrations`: the workspace's provider keys."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from common.http import bearer
 from gateway.analytics import Analytics
 from gateway.connect import Connecting, NewKey
-from gateway.keys import listed
+from gateway.keys import history, listed
 from gateway.routes.wire import body_of, data, done, read
 from gateway.tokens import Tokens
 from gateway.vault import Vault
@@ -25,14 +26,26 @@ def _sendable(secret: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _storable(time: datetime) -> datetime:
+    if not 1970 <= time.year < 2100:  # what the contracts call a time; the vault says which of them are too early
+        raise PydanticCustomError("expires_at", "a time between 1970 and 2100")
+    return time
+
+
 class ConnectRequest(BaseModel):
-    """A key to connect. A new name adds a key, the same name rotates it."""
+    """A key to connect. A new name adds a key, the same name rotates it. From `expiresAt` on no run uses it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     provider: Annotated[str, Field(min_length=1, max_length=64)]
     api_key: Annotated[SecretStr, Field(max_length=4096), AfterValidator(_sendable)]
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    expires_at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
+
+    def key(self) -> NewKey:
+        """Return the key that is asked for."""
+        expires_at = None if self.expires_at is None else round(self.expires_at.timestamp() * 1000)
+        return NewKey(self.provider, self.name, self.api_key, expires_at)
 
 
 class IntegrationRoutes:
@@ -46,19 +59,25 @@ class IntegrationRoutes:
         self.router = APIRouter(prefix="/api/integrations", tags=["integrations"])
         self.router.add_api_route("/connect", self.connect, methods=["POST"], openapi_extra=body_of(ConnectRequest))
         self.router.add_api_route("/keys", self.keys, methods=["GET"])
+        self.router.add_api_route("/keys/{key_id}", self.history, methods=["GET"])
         self.router.add_api_route("/keys/{key_id}", self.deactivate, methods=["DELETE"])
 
     async def connect(self, request: Request) -> Response:
         """Try a key at its provider, and keep it if that accepts it."""
         caller = await self._tokens.caller(bearer(request), "admin")
         asked = await read(request, ConnectRequest)
-        await self._connecting.connect(caller, NewKey(asked.provider, asked.name, asked.api_key))
+        await self._connecting.connect(caller, asked.key())
         return done("API key connected successfully")
 
     async def keys(self, request: Request) -> Response:
         """Answer the workspace's keys: never more of them than the last four characters."""
         caller = await self._tokens.caller(bearer(request), "viewer")
         return data(await listed(self._vault, self._analytics, caller.workspace_id))
+
+    async def history(self, request: Request, key_id: UUID) -> Response:
+        """Answer one key, with every version that it had."""
+        caller = await self._tokens.caller(bearer(request), "viewer")
+        return data(await history(self._vault, self._analytics, caller.workspace_id, key_id))
 
     async def deactivate(self, request: Request, key_id: UUID) -> Response:
         """Stop every use of a key. It stays in the list, inactive."""

@@ -5,7 +5,8 @@ import sys
 import typer
 
 from common.logs import configure_logging
-from vault.command import keyring, rewrap
+from vault.app import create_app
+from vault.command import audit, keyring, legacy, rewrap
 from vault.master_key import MasterKeyRefused
 from vault.settings import VaultSettings
 
@@ -15,6 +16,8 @@ app = typer.Typer(
 )
 app.add_typer(keyring.app, name="keyring")
 app.command()(rewrap.rewrap)
+app.add_typer(audit.app, name="audit")
+app.add_typer(legacy.app, name="legacy")
 
 
 @app.callback(invoke_without_command=True)
@@ -23,7 +26,6 @@ def _serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from common.http import serve  # noqa: PLC0415 - a second of imports that no other command needs
-    from vault.app import create_app  # noqa: PLC0415
 
     settings = VaultSettings()
     configure_logging("vault", settings.log_level)

@@ -1,21 +1,17 @@
 """`vault keyring`: the versions of the key-encryption key."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from vault.command.opened import opened_keyring
 from vault.command.output import note, run, write
 from vault.kek_versions import add as add_version
 from vault.kek_versions import promote as promote_version
 from vault.kek_versions import retire as retire_version
-from vault.keyring import Keyring, Source
 from vault.master_key import ADVICE, VARIABLE, MasterKeyRefused
 from vault.settings import KeyringSettings
-from vault.sources import close, read_sources
 from vault.store import Store
 
 COLUMNS = ("version", "state", "kind", "secrets", "created", "reference")
@@ -24,29 +20,6 @@ app = typer.Typer(help="The versions of the key-encryption key: list, add, promo
 
 Version = Annotated[int, typer.Argument(min=1, help="the version, as `vault keyring list` shows it")]
 OfTransit = Annotated[bool, typer.Option("--transit", help="the transit key's latest version, not the master key")]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What a command works with."""
-
-    store: Store
-    sources: list[Source]
-    keyring: Keyring
-
-
-@asynccontextmanager
-async def opened_keyring() -> AsyncIterator[Opened]:
-    """Connect as the environment says, and disconnect at the end."""
-    settings = KeyringSettings()
-    sources = read_sources(settings)
-    store = Store(settings.database_url.get_secret_value())
-    try:
-        await store.prepare()
-        yield Opened(store, sources, Keyring(store, sources))
-    finally:
-        await store.close()
-        await close(sources)
 
 
 @app.command("list")
@@ -92,7 +65,7 @@ def _day(ms: int) -> str:
 
 
 async def _add(kind: str) -> None:
-    async with opened_keyring() as opened:
+    async with opened_keyring(KeyringSettings()) as opened:
         source = next((source for source in opened.sources if source.kind == kind), None)
         if source is None:
             missing = ADVICE.format(VARIABLE) if kind == "local" else "Set TRANSIT_URL and TRANSIT_TOKEN_FILE."
@@ -103,7 +76,7 @@ async def _add(kind: str) -> None:
 
 
 async def _promote(version: int) -> None:
-    async with opened_keyring() as opened:
+    async with opened_keyring(KeyringSettings()) as opened:
         await promote_version(opened.store, opened.keyring, version)
     note(f"Version {version} is the primary one: new secrets are sealed under it.")
     note("Now bring the stored ones under it: vault rewrap")

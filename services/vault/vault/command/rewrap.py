@@ -4,9 +4,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vault.command.keyring import opened_keyring
+from vault.command.opened import opened_keyring
 from vault.command.output import SOME_FAILED, note, run
 from vault.rewrap import Outcome, Rewrap
+from vault.settings import KeyringSettings
 
 
 def rewrap() -> None:
@@ -18,7 +19,7 @@ def rewrap() -> None:
 
 
 async def _rewrap() -> None:
-    async with opened_keyring() as opened:
+    async with opened_keyring(KeyringSettings()) as opened:
         records, uses = await opened.keyring.read(), await opened.store.kek_uses()
         primary = next((record.version for record in records if record.state == "primary"), None)
         total = sum(secrets for version, secrets in uses.items() if version != primary)

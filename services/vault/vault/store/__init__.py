@@ -1,10 +1,10 @@
 """Keys, versions and the audit in Postgres."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -14,11 +14,11 @@ from sqlalchemy import (
     ColumnElement,
     Computed,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    RowMapping,
     Select,
     Table,
     Text,
@@ -29,6 +29,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     tuple_,
     update,
     values,
@@ -37,15 +38,20 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from common.contracts.credentials_v1 import KeyView
+from common.contracts.credentials_v1 import KeyVersion, KeyView
 from common.errors import InvalidRequest, TallyrunError, Unavailable
 from common.ids import now_ms
 from vault.audit import AuditEntry
+from vault.audit_key import CONTEXT as AUDIT_KEY
+from vault.chain import AuditKey, Head
 from vault.envelope import Context
+from vault.expiry import state_of
 from vault.keyring import KekRecord, State
 from vault.keys import Key, Pending
 from vault.leases import SealedKey
 from vault.rewrap import Place, Stored, Swap
+from vault.store import audit
+from vault.store.audit import AuditReader
 
 log = logging.getLogger(__name__)
 
@@ -102,34 +108,20 @@ _VERSIONS = Table(
     Column("verified", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("activated_at", BigInteger),
+    Column("retired_at", BigInteger),
+    Column("expires_at", BigInteger),
 )
 _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
 Index("key_versions_kek", _VERSIONS.c.kek_version)
 
-_AUDIT = Table(
-    "audit",
-    _METADATA,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", BigInteger, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("workspace_id", Uuid),
-    Column("provider", Text),
-    Column("key_id", Uuid),  # no foreign key: what was erased stays in the audit
-    Column("version", Integer),
-    Column("grant_id", Uuid),
-    Column("operation", Text),
-)
-Index("audit_workspace", _AUDIT.c.workspace_id, _AUDIT.c.id)
-
 
 class Transaction:
     """One transaction; the domain's Protocols say what each method promises."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, audit_key: AuditKey | None) -> None:
         self._connection = connection
+        self._audit_key = audit_key
 
     async def next_version(self, key: Key) -> Key:
         """Insert the key, or claim the next version of the live one that has its name."""
@@ -145,7 +137,7 @@ class Transaction:
         claimed = await self._connection.execute(statement.returning(*_KEYS.c))
         return Key(**claimed.mappings().one())
 
-    async def add_pending(self, key: Key, sealed: bytes, preview: str) -> None:
+    async def add_pending(self, key: Key, sealed: bytes, preview: str, expires_at: int | None) -> None:
         """Insert the latest version's row."""
         await self._connection.execute(
             insert(_VERSIONS).values(
@@ -155,6 +147,7 @@ class Transaction:
                 preview=preview,
                 verified=False,
                 created_at=now_ms(),
+                expires_at=expires_at,
             )
         )
 
@@ -167,12 +160,14 @@ class Transaction:
 
     async def activate(self, key: Key, *, verified: bool) -> Key | None:
         """Swap the latest version in, if it waits, and wipe the older ones."""
+        now = now_ms()
         swap = update(_VERSIONS).where(_is(key, key.latest_version) & _WAITS)
-        swapped = await self._connection.execute(swap.values(activated_at=now_ms(), verified=verified))
+        swapped = await self._connection.execute(swap.values(activated_at=now, verified=verified))
         if swapped.rowcount == 0:
             return None
         older = (_VERSIONS.c.key_id == key.id) & (_VERSIONS.c.version < key.latest_version)
-        await self._connection.execute(update(_VERSIONS).where(older).values(sealed=None))
+        retired = update(_VERSIONS).where(older & _VERSIONS.c.retired_at.is_(None))
+        await self._connection.execute(retired.values(sealed=None, retired_at=now))
         return await self._change(replace(key, active_version=key.latest_version))
 
     async def deactivate(self, key: Key) -> Key:
@@ -203,14 +198,20 @@ class Transaction:
         statement = (
             select(
                 *(_KEYS.c[name] for name in ("id", "provider", "name", "created_at")),
-                *(_VERSIONS.c[name] for name in ("preview", "version", "verified")),
+                *(_VERSIONS.c[name] for name in ("preview", "version", "verified", "expires_at")),
                 _LIVE.label("is_active"),
             )
             .join(_VERSIONS, _active())
             .where(_KEYS.c.workspace_id == workspace_id)
             .order_by(_KEYS.c.id)
         )
-        return [KeyView(**row) for row in (await self._connection.execute(statement)).mappings()]
+        now = now_ms()
+        return [_view(row, now) for row in (await self._connection.execute(statement)).mappings()]
+
+    async def versions(self, key_id: UUID) -> list[KeyVersion]:
+        """Select the key's versions."""
+        statement = select(_VERSIONS).where(_VERSIONS.c.key_id == key_id).order_by(_VERSIONS.c.version)
+        return [_version(row) for row in (await self._connection.execute(statement)).mappings()]
 
     async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None) -> SealedKey | None:
         """Select the active version of the key, or of the newest one."""
@@ -225,7 +226,7 @@ class Transaction:
         self, version: ColumnElement[bool], workspace_id: UUID, provider: str, key_id: UUID | None
     ) -> SealedKey | None:
         statement: Select[Any] = (
-            select(_KEYS.c.id, _VERSIONS.c.version, _KEYS.c.revision, _VERSIONS.c.sealed)
+            select(_KEYS.c.id, _VERSIONS.c.version, _KEYS.c.revision, _VERSIONS.c.sealed, _VERSIONS.c.expires_at)
             .join(_VERSIONS, version)
             .where((_KEYS.c.workspace_id == workspace_id) & (_KEYS.c.provider == provider) & _LIVE)
             .order_by(_KEYS.c.id.desc())  # ids are UUIDv7: the greatest is the newest
@@ -236,15 +237,26 @@ class Transaction:
         row = (await self._connection.execute(statement)).one_or_none()
         if row is None:
             return None
-        return SealedKey(Context(workspace_id, provider, row.id, row.version), row.revision, row.sealed)
+        context = Context(workspace_id, provider, row.id, row.version)
+        return SealedKey(context, row.revision, row.sealed, row.expires_at)
 
     async def primary_kek(self) -> int:
         """Select it for share: until the end of this transaction it stays the primary one."""
         return await _primary_kek(self._connection)
 
     async def audit(self, entry: AuditEntry) -> None:
-        """Insert the entry."""
-        await self._connection.execute(insert(_AUDIT).values(asdict(entry)))
+        """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
+        assert self._audit_key is not None, "audit_with() first"
+        await audit.append(self._connection, self._audit_key, entry)
+
+
+def _view(row: RowMapping, now: int) -> KeyView:
+    return KeyView(**row, state=state_of(live=row["is_active"], expires_at=row["expires_at"], now=now))
+
+
+def _version(row: RowMapping) -> KeyVersion:
+    live: Literal["active", "pending"] = "pending" if row["activated_at"] is None else "active"
+    return KeyVersion(**row, state="retired" if row["retired_at"] else live)
 
 
 def _is(key: Key, version: int) -> ColumnElement[bool]:
@@ -320,7 +332,7 @@ async def _kek_uses(connection: AsyncConnection) -> dict[int, int]:
 
 
 class Store:
-    """The vault's database. It connects on first use; close it at the end."""
+    """The vault's database. It connects on first use; close it at the end. `audit_with` before what is audited."""
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
@@ -330,12 +342,14 @@ class Store:
             pool_timeout=CONNECT_SECONDS,
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
         )
+        self._audit_key: AuditKey | None = None
 
     async def prepare(self) -> None:
         """Create the tables that are missing."""
         async with self._connection() as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
             await connection.run_sync(_METADATA.create_all)
+            await connection.run_sync(audit.METADATA.create_all)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -366,7 +380,47 @@ class Store:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commit at the end of the block, or roll back if it raises; `Unavailable` where the database is away."""
         async with self._connection() as connection:
-            yield Transaction(connection)
+            yield Transaction(connection, self._audit_key)
+
+    def audit_with(self, key: AuditKey) -> None:
+        """Write the audit under this key from now on. Without one nothing that is audited can be done."""
+        self._audit_key = key
+
+    async def audit_key(self) -> bytes | None:
+        """Return the sealed audit key, if it was drawn."""
+        statement = select(_VERSIONS.c.sealed).where(_VERSIONS.c.key_id == AUDIT_KEY.key_id)
+        async with self._connection() as connection:
+            sealed: bytes | None = (await connection.execute(statement)).scalar()
+        return sealed
+
+    async def keep_audit_key(self, seal: Callable[[int], Awaitable[bytes]]) -> bytes:
+        """Keep a sealed audit key unless there is one, sealed under the primary version; return the one that is kept.
+
+        It is stored as a key that is nobody's and in no use, so that whatever is done to all sealed secrets (bringing
+        them under a new master key above all) is done to it.
+        """
+        now = now_ms()
+        key = {"id": AUDIT_KEY.key_id, "workspace_id": AUDIT_KEY.workspace_id, "provider": AUDIT_KEY.provider}
+        state = {"latest_version": 1, "active_version": None, "revision": 1, "created_at": now, "deactivated_at": now}
+        times = {"preview": "", "verified": False, "created_at": now, "activated_at": now}
+        async with self._connection() as connection:
+            sealed = await seal(await _primary_kek(connection))
+            version = {"key_id": AUDIT_KEY.key_id, "version": AUDIT_KEY.version, "sealed": sealed}
+            await connection.execute(upsert(_KEYS).values(name="", **key, **state).on_conflict_do_nothing())
+            await connection.execute(upsert(_VERSIONS).values(**version, **times).on_conflict_do_nothing())
+        return await self.audit_key() or sealed
+
+    async def audit_heads(self) -> dict[UUID, Head]:
+        """Return every chain's head."""
+        async with self._connection() as connection:
+            return await AuditReader(connection).heads()
+
+    @asynccontextmanager
+    async def audit_reader(self) -> AsyncIterator[AuditReader]:
+        """Read the audit as it stands now, until the end of the block."""
+        async with self._connection() as connection:
+            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            yield AuditReader(connection)
 
     @asynccontextmanager
     async def keyring_transaction(self) -> AsyncIterator[KeyringTransaction]:
