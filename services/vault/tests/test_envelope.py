@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -192,6 +192,7 @@ def inverse(value: int) -> int:
 # The parser
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_is_parsed_comes_back_or_is_malformed(envelope: bytes) -> None:
     try:
@@ -201,6 +202,7 @@ def test_whatever_is_parsed_comes_back_or_is_malformed(envelope: bytes) -> None:
     assert sealed.encode() == envelope
 
 
+@settings(deadline=None)
 @given(st.integers(0, 65_535), st.integers(0, 300), st.binary(max_size=300))
 def test_whatever_follows_a_good_header_is_taken_apart_or_refused(version: int, length: int, rest: bytes) -> None:
     header = b"\x01" + version.to_bytes(2, "big") + length.to_bytes(2, "big")
@@ -214,6 +216,7 @@ def test_whatever_follows_a_good_header_is_taken_apart_or_refused(version: int, 
             open_body(new_data_key(), CONTEXT, sealed.body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64), st.binary(max_size=120))
 def test_whatever_is_opened_raises_nothing_but_an_envelope_error(data_key: bytes, body: bytes) -> None:
     with pytest.raises(EnvelopeError):
