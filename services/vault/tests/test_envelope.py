@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -121,6 +122,13 @@ def test_no_two_contexts_look_alike() -> None:
     under = {context.under(version) for context in (CONTEXT, *OTHERS.values()) for version in (1, 2, 256)}
     assert len(encoded) == 1 + len(OTHERS)
     assert len(under | encoded) == 4 * len(encoded)
+
+
+def test_parts_of_one_context_cannot_be_read_as_those_of_another() -> None:
+    """Written one after the other, these two would be the same bytes."""
+    wrap = Context(CONTEXT.workspace_id, "openai", UUID(bytes=b"abcdefghijklmnop"), 1)
+    body = Context(CONTEXT.workspace_id, "openaiab", UUID(bytes=b"cdefghijklmnop\0\0"), 1 << 16 | 1)
+    assert wrap.under(1) != body.encode()
 
 
 def test_what_decrypts_to_no_text_is_tampered_with() -> None:

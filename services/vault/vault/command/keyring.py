@@ -40,13 +40,21 @@ async def opened_keyring() -> AsyncIterator[Opened]:
     """Connect as the environment says, and disconnect at the end."""
     settings = KeyringSettings()
     sources = read_sources(settings)
+    try:
+        async with _database(settings) as store:
+            yield Opened(store, sources, Keyring(store, sources))
+    finally:
+        await close(sources)
+
+
+@asynccontextmanager
+async def _database(settings: KeyringSettings) -> AsyncIterator[Store]:
     store = Store(settings.database_url.get_secret_value())
     try:
         await store.prepare()
-        yield Opened(store, sources, Keyring(store, sources))
+        yield store
     finally:
         await store.close()
-        await close(sources)
 
 
 @app.command("list")
@@ -74,11 +82,8 @@ def retire(version: Version) -> None:
 
 
 async def _list() -> None:
-    store = Store(KeyringSettings().database_url.get_secret_value())
-    try:
+    async with _database(KeyringSettings()) as store:
         records, uses = await store.keks(), await store.kek_uses()
-    finally:
-        await store.close()
     rows = (
         (record.version, record.state, record.kind, uses.get(record.version, 0), _day(record.created_at), shown)
         for record in records
@@ -110,9 +115,6 @@ async def _promote(version: int) -> None:
 
 
 async def _retire(version: int) -> None:
-    store = Store(KeyringSettings().database_url.get_secret_value())
-    try:
+    async with _database(KeyringSettings()) as store:
         await retire_version(store, version)
-    finally:
-        await store.close()
     note(f"Version {version} is retired: nothing stored needs its key any more. Take it away from every replica.")
