@@ -164,6 +164,7 @@ def test_an_operator_rotates_the_master_key(database: str) -> None:
     old, new = drawn(), drawn()
     shell = Shell({"DATABASE_URL": database, "API_KEY_ENCRYPTION_KEY": old})
     both = {"API_KEY_ENCRYPTION_KEY": new, "API_KEY_ENCRYPTION_KEY_PREVIOUS": old}
+    assert shell.vault("keyring", "list").stdout.splitlines() == ["version\tstate\tkind\tsecrets\tcreated\treference"]
     early = shell.vault("keyring", "add")
     assert (early.exit_code, "first start makes version 1" in early.stderr) == (1, True)
     asyncio.run(first_start(database, old))

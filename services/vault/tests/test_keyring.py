@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from tests.support.keyring import QuickMasterKey
@@ -137,6 +137,7 @@ async def test_cut_or_extended_anywhere_it_does_not_open(keyring: Keyring) -> No
             await keyring.open(CONTEXT, altered)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_bytes_come_in_only_an_envelope_error_comes_out(data: st.DataObject) -> None:
     async def scenario() -> None:

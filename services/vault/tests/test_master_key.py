@@ -102,6 +102,12 @@ def test_a_transit_server_needs_a_token(settings: VaultSettings) -> None:
         read_sources(settings.model_copy(update={"transit_url": "http://127.0.0.1:1"}))
 
 
+@pytest.mark.parametrize("url", ["http://transit.example:8200", "transit.example:8200", "ftp://127.0.0.1", ""])
+def test_data_keys_travel_encrypted_or_not_at_all(settings: VaultSettings, tmp_path: Path, url: str) -> None:
+    with pytest.raises(MasterKeyRefused, match="must be https"):
+        read_sources(settings.model_copy(update={"transit_url": url, "transit_token_file": tmp_path / "token"}))
+
+
 # Starts
 
 

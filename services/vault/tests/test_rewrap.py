@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import os
 import random
 import secrets
@@ -198,11 +199,10 @@ async def test_killed_again_and_again_it_ends_and_no_lease_fails(
         async with load.running():
             await promote(store, keyring, 2)
             left = [await uses(store, 1)]
-            for _ in range(kills):
-                await killed(sql, environment, chance)
+            for kill in range(kills):
+                await killed(sql, environment, chance, share=2 / (kills - kill + 1))
                 left.append(await uses(store, 1))
-            await load.rotate(ROTATIONS)
-            said = await ended(environment)
+            said, _ = await asyncio.gather(ended(environment), load.rotate(ROTATIONS))
         assert await store.kek_uses() == {2: many}
         await retire(store, 1)
     print(f"seed {seed}: {many} secrets, left after each of {kills} kills {left}; {said}")
@@ -245,11 +245,14 @@ async def rewrapping(environment: dict[str, str]) -> Process:
     return await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
 
 
-async def killed(sql: asyncpg.Connection, environment: dict[str, str], chance: random.Random) -> None:
-    """Start `vault rewrap`, and kill it in the middle of a batch: the one with a row that we hold."""
+async def killed(sql: asyncpg.Connection, environment: dict[str, str], chance: random.Random, share: float) -> None:
+    """Start `vault rewrap`, and kill it in the middle of a batch: the one with a row that we hold.
+
+    The row is one of the first so many of what is left, so that the kills are spread over all of it.
+    """
     places = await sql.fetch("SELECT key_id FROM key_versions WHERE kek_version = 1 ORDER BY key_id")
     async with sql.transaction():
-        held = chance.choice(places)["key_id"]
+        held = places[chance.randrange(math.ceil(len(places) * share))]["key_id"]
         await sql.execute("SELECT 1 FROM key_versions WHERE key_id = $1 FOR UPDATE", held)
         process = await rewrapping(environment)
         async with asyncio.timeout(60):

@@ -3,8 +3,9 @@
 import base64
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from tests.support.keyring import QuickMasterKey
 from tests.support.transit import Refused, TransitKey, TransitServer, running, transit_server
 
+from common.contracts.credentials_v1 import KeyView
 from common.engines.ports import free_port
 from common.errors import Unavailable
 from common.ids import new_id
@@ -19,9 +21,13 @@ from vault.envelope import Context, EnvelopeError, Sealed, Tampered
 from vault.kek_versions import add, promote, retire
 from vault.keyring import KekMissing, Keyring
 from vault.master_key import MasterKeyRefused
+from vault.settings import VaultSettings
 from vault.sources import unlock
 from vault.store import Store
 from vault.transit import Transit
+
+Connect = Callable[..., Awaitable[KeyView]]
+Lease = Callable[..., Awaitable[httpx2.Response]]
 
 CONTEXT = Context(new_id(), "openai", new_id(), 1)
 SECRET = SecretStr("an ordinary secret")
@@ -137,6 +143,32 @@ async def test_from_a_master_key_to_transit_and_back(store: Store, transit: Tran
 
 
 # Refusals
+
+
+@pytest.fixture
+def settings(settings: VaultSettings, server: TransitServer, token_file: Path) -> VaultSettings:
+    """Take this file's service to the transit server alone."""
+    transit = {"transit_url": server.url, "transit_token_file": token_file}
+    return settings.model_copy(update={"api_key_encryption_key_file": None, **transit})
+
+
+async def test_while_the_server_is_out_of_order_a_lease_is_503_and_a_key_is_not_saved(
+    connect: Connect, lease: Lease, gateway: httpx2.AsyncClient, server: TransitServer, workspace: UUID
+) -> None:
+    secret = f"key-{secrets.token_hex()}"
+    await connect(secret)
+    assert (await lease()).json()["secret"] == secret
+    server.out_of_order = Refused(503, "Vault is sealed")
+    saving = {"provider": "openai", "secret": secret, "actor": "ann"}
+    for refused in (await lease(), await gateway.post(f"/workspaces/{workspace}/keys", json=saving)):
+        assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (
+            503,
+            "unavailable",
+            "2",
+        )
+        assert secret not in refused.text
+    server.out_of_order = None
+    assert (await lease()).json()["secret"] == secret
 
 
 async def test_a_server_that_is_away_is_unavailable_and_serves_again_when_it_is_back(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from vault.keyring import KekRecord, Keyring, Source, new_record, opened
 from vault.master_key import ADVICE, VARIABLE, MasterKeyRefused, read_master_key
@@ -10,6 +11,8 @@ from vault.settings import KeyringSettings
 from vault.transit import Transit
 
 log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Records(Protocol):
@@ -47,6 +50,9 @@ def _transit(settings: KeyringSettings) -> Transit | None:
         return None
     if settings.transit_token_file is None:
         raise MasterKeyRefused("TRANSIT_URL is set: set TRANSIT_TOKEN_FILE to a file with a token for it")
+    url = urlsplit(settings.transit_url)
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+        raise MasterKeyRefused("TRANSIT_URL must be https://… (or http:// on this machine): data keys travel over it")
     return Transit(settings.transit_url, settings.transit_mount, settings.transit_key, settings.transit_token_file)
 
 

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vault.command.opened import opened_keyring
+from vault.command.opened import database, opened_keyring
 from vault.command.output import note, run, write
 from vault.kek_versions import add as add_version
 from vault.kek_versions import promote as promote_version
 from vault.kek_versions import retire as retire_version
 from vault.master_key import ADVICE, VARIABLE, MasterKeyRefused
 from vault.settings import KeyringSettings
-from vault.store import Store
 
 COLUMNS = ("version", "state", "kind", "secrets", "created", "reference")
 
@@ -47,11 +46,8 @@ def retire(version: Version) -> None:
 
 
 async def _list() -> None:
-    store = Store(KeyringSettings().database_url.get_secret_value())
-    try:
+    async with database(KeyringSettings()) as store:
         records, uses = await store.keks(), await store.kek_uses()
-    finally:
-        await store.close()
     rows = (
         (record.version, record.state, record.kind, uses.get(record.version, 0), _day(record.created_at), shown)
         for record in records
@@ -83,9 +79,6 @@ async def _promote(version: int) -> None:
 
 
 async def _retire(version: int) -> None:
-    store = Store(KeyringSettings().database_url.get_secret_value())
-    try:
+    async with database(KeyringSettings()) as store:
         await retire_version(store, version)
-    finally:
-        await store.close()
     note(f"Version {version} is retired: nothing stored needs its key any more. Take it away from every replica.")

@@ -25,13 +25,22 @@ class Opened:
 async def opened_keyring(settings: KeyringSettings) -> AsyncIterator[Opened]:
     """Connect as the settings say, and disconnect at the end; raise `MasterKeyRefused` or `Unavailable`."""
     sources = read_sources(settings)
+    try:
+        async with database(settings) as store:
+            yield Opened(store, sources, Keyring(store, sources))
+    finally:
+        await close(sources)
+
+
+@asynccontextmanager
+async def database(settings: KeyringSettings) -> AsyncIterator[Store]:
+    """Connect, and disconnect at the end; raise `Unavailable`."""
     store = Store(settings.database_url.get_secret_value())
     try:
         await store.prepare()
-        yield Opened(store, sources, Keyring(store, sources))
+        yield store
     finally:
         await store.close()
-        await close(sources)
 
 
 @asynccontextmanager
