@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from common.contracts.credentials_v1 import SaveKey
 from common.errors import Conflict, NotFound
 from common.ids import new_id
+from vault.audit_key import read_audit_key
 from vault.command.app import app
 from vault.kek_versions import add, promote, retire
 from vault.keyring import KekMissing, Keyring
@@ -177,27 +178,28 @@ def test_an_operator_rotates_the_master_key(database: str) -> None:
     assert (blind.exit_code, "version 2" in blind.stderr) == (7, True)
     assert shell.vault("keyring", "promote", "2", **both).exit_code == 0
     used = shell.vault("keyring", "retire", "1")
-    assert (used.exit_code, "5 stored secrets still use version 1" in used.stderr) == (1, True)
+    assert (used.exit_code, "6 stored secrets still use version 1" in used.stderr) == (1, True)
     rewrapped = shell.vault("rewrap", **both)
     assert rewrapped.exit_code == 0
-    assert "5 rewrapped, 0 changed meanwhile, 0 do not open.\nSealed now: 5 under version 2" in rewrapped.stderr
+    assert "6 rewrapped, 0 changed meanwhile, 0 do not open.\nSealed now: 6 under version 2" in rewrapped.stderr
     assert shell.vault("keyring", "retire", "1").exit_code == 0
     listed = shell.vault("keyring", "list", API_KEY_ENCRYPTION_KEY=None)
     lines = [line.split("\t")[:4] for line in listed.stdout.splitlines()]
     assert lines == [
         ["version", "state", "kind", "secrets"],
         ["1", "retired", "local", "0"],
-        ["2", "primary", "local", "5"],
+        ["2", "primary", "local", "6"],
     ]
     everything = [early, again, added, blind, used, rewrapped, listed]
     assert not any(key in run.stdout + run.stderr for key in (old, new) for run in everything)
 
 
 async def first_start(database: str, passphrase: str) -> None:
-    """Start a vault, and store five secrets."""
+    """Start a vault, and store five secrets; the audit key is the sixth."""
     master, store = MasterKey(passphrase.encode()), Store(database)
     keyring = Keyring(store, [master])
     await unlock(keyring, store, [master])
+    store.audit_with(await read_audit_key(keyring, store))
     await save(store, keyring, times=5)
     await store.close()
 
