@@ -219,6 +219,7 @@ def test_whatever_follows_a_good_header_is_taken_apart_or_refused(version: int, 
     except Malformed:
         assert len(rest) < length + 60
     else:
+        assert len(rest) >= length + 60
         assert (sealed.kek_version, sealed.wrap, sealed.body) == (version, rest[:length], rest[length:])
         with pytest.raises(Tampered):
             open_body(new_data_key(), CONTEXT, sealed.body)

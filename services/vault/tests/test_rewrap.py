@@ -255,7 +255,7 @@ async def killed(sql: asyncpg.Connection, environment: dict[str, str], chance: r
         held = places[chance.randrange(math.ceil(len(places) * share))]["key_id"]
         await sql.execute("SELECT 1 FROM key_versions WHERE key_id = $1 FOR UPDATE", held)
         process = await rewrapping(environment)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not await sql.fetchval(WAITING):
                 assert process.returncode is None
                 await asyncio.sleep(0.01)

@@ -296,6 +296,7 @@ class KeyringTransaction:
             select(_KEYS.c.workspace_id, _KEYS.c.provider, _VERSIONS.c.key_id, _VERSIONS.c.version, _VERSIONS.c.sealed)
             .join(_KEYS)
             .where((_VERSIONS.c.kek_version != primary) & (place > tuple_(*after)))
+            .where(_KEYS.c.id >= after.key_id)  # the planner does not conclude it, and would begin at the first key
             .order_by(_VERSIONS.c.key_id, _VERSIONS.c.version)
             .limit(limit)
         )
