@@ -147,7 +147,7 @@ async def test_a_key_is_shown_with_its_expiry_and_its_versions(
     assert shown.pop("versions") == [
         {
             "version": 1, "preview": kept["preview"], "state": "active", "verified": True, "expiresAt": expires,
-            "createdAt": "2023-11-14T22:13:20.123Z", "activatedAt": "2023-11-14T22:13:21Z", "retiredAt": None,
+            "createdAt": "2023-11-14T22:13:20.123Z", "activatedAt": "2023-11-14T22:13:21.000Z", "retiredAt": None,
         }
     ]  # fmt: skip
     assert shown == listed

@@ -20,6 +20,7 @@ from common.contracts.topics import CREDENTIALS_CHANGED
 from common.identity import Signer
 from common.ids import new_id
 from common.kafka import partition_news
+from vault import envelope as envelope_module
 from vault.app import create_app
 from vault.chain import AuditKey
 from vault.keyring import Keyring
@@ -35,6 +36,12 @@ Lease = Callable[..., Awaitable[httpx2.Response]]
 @pytest.fixture
 def workspace() -> UUID:
     return new_id()
+
+
+@pytest.fixture
+def quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derive the key-encryption key in no time, for tests that do so again and again; other processes do not see it."""
+    monkeypatch.setattr(envelope_module, "SCRYPT_N", 16)
 
 
 @pytest.fixture

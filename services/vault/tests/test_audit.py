@@ -25,6 +25,8 @@ from vault.store import Store
 from vault.store.audit import AuditReader, Period
 from vault.verify import Walk
 
+pytestmark = pytest.mark.usefixtures("quick_scrypt")
+
 PUBLISHED, NEWER = 6, 2
 ONE, OTHER = new_id(), new_id()
 """Two workspaces. The attacks are on the first one's chain: six rows whose last was published, and two newer ones."""

@@ -33,6 +33,8 @@ from vault.importing import opened_lines
 from vault.legacy import LegacyError, LegacyKey
 from vault.settings import VaultSettings
 
+pytestmark = pytest.mark.usefixtures("quick_scrypt")
+
 PASSPHRASE = uuid4().hex
 Kept = Callable[..., Awaitable[str | None]]
 KEY = LegacyKey(SecretStr(PASSPHRASE))
