@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
+from common.callers import speaker
 from common.contracts.topics import MAX_BODY_BYTES, REPLIES
-from common.http import Lifespan, ServiceClient, service_app
+from common.http import Lifespan, ServiceClient, Speaker, service_app
 from common.identity import Signer
 from common.kafka import Publisher, declare_topics
+from common.lockout import Lockout
 from common.providers import Providers
 from gateway.analytics import Analytics
 from gateway.claims import prune_for_ever
@@ -23,10 +25,12 @@ from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
+from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
+from gateway.service_grants import ServiceGrants
 from gateway.settings import GatewaySettings
 from gateway.store import Store
 from gateway.tokens import Tokens, hashed, read_admin_token
@@ -52,8 +56,14 @@ class Connections:
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway."""
     signer = Signer.load("gateway", settings.identity_dir)
-    connections = _connections(settings, signer)
-    app = service_app("Tallyrun gateway", _lifespan(settings, connections), connections.ready, MAX_BODY_BYTES)
+    connections = _connections(settings, speaker("gateway", settings))
+    app = service_app(
+        "Tallyrun gateway",
+        _lifespan(settings, connections),
+        connections.ready,
+        MAX_BODY_BYTES,
+        connections.store.add_denial,
+    )
     for router in _routers(settings, connections, signer):
         app.include_router(router)
     _document_tokens(app)
@@ -67,14 +77,14 @@ def _document_tokens(app: FastAPI) -> None:
     document["security"] = [{"token": []}]
 
 
-def _connections(settings: GatewaySettings, signer: Signer) -> Connections:
+def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
     partition = random.randrange(REPLIES.partitions)  # noqa: S311 - it spreads replicas, and hides nothing
     return Connections(
         store=Store(settings.database_url),
         publisher=Publisher(settings.kafka_bootstrap_servers),
         replies=Replies(settings.kafka_bootstrap_servers, partition),
-        vault=ServiceClient(settings.vault_url, "vault", signer),
-        analytics=ServiceClient(settings.analytics_url, "analytics", signer),
+        vault=ServiceClient(settings.vault_url, "vault", identity),
+        analytics=ServiceClient(settings.analytics_url, "analytics", identity),
     )
 
 
@@ -106,7 +116,8 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
     store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
-    tokens, grants, providers = Tokens(store), Grants(signer), Providers.load(settings)
+    tokens, grants = Tokens(store, Lockout(settings.failed_tokens)), Grants(signer)
+    providers = Providers.load(settings)
     vault, analytics = Vault(connections.vault), Analytics(connections.analytics)
     requests = RequestLog(connections.publisher, settings.publish_seconds)
     runs = Runs(
@@ -135,5 +146,6 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
+        GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
     ]

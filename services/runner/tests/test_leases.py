@@ -8,11 +8,13 @@ from pydantic import SecretStr
 from common.contracts.credentials_v1 import Lease, LeaseRequest
 from common.contracts.runs_v1 import RunRequested
 from common.errors import NoApiKey
-from common.identity import Grant
+from common.identity import RUNS, Grant
 from runner.leases import Leases
 
 WORKSPACE, KEY = uuid4(), uuid4()
-GRANT = Grant(grant_id=uuid4(), workspace_id=WORKSPACE, providers=("openai",), expires_at=2**31)
+GRANT = Grant(
+    grant_id=uuid4(), workspace_id=WORKSPACE, providers=("openai",), expires_at=2**31, operations=RUNS, issued_at=0
+)
 RUN = RunRequested(
     run_id=uuid4(), workspace_id=WORKSPACE, operation="chat", provider="openai", model="gpt-4o", body={},
     deadline=2, publish_by=2, accepted_at=1,

@@ -15,8 +15,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import KeyView
+from common.contracts.runs_v1 import Operation
 from common.contracts.topics import CREDENTIALS_CHANGED
-from common.identity import Signer
+from common.identity import CHECKS, RUNS, Signer
 from common.ids import new_id
 from common.kafka import partition_news
 from vault.app import create_app
@@ -104,9 +105,10 @@ def new_grant(gateway_signer: Signer, workspace: UUID) -> NewGrant:
         seconds: int = 600,
         key_id: UUID | str | None = None,
         to: UUID = workspace,
+        operations: tuple[Operation, ...] = (*RUNS, *CHECKS),
     ) -> str:
         key = None if key_id is None else UUID(str(key_id))
-        return gateway_signer.grant(to, providers, int(time.time()) + seconds, key)
+        return gateway_signer.grant(to, providers, int(time.time()) + seconds, key, operations=operations)
 
     return new_grant
 

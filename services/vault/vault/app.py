@@ -5,15 +5,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from common.http import service_app
+from common.callers import Callers
+from common.http import Denial, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from vault.audit import denied_entry
 from vault.changes import Changes
 from vault.envelope import Envelope
+from vault.grants import Grants
 from vault.keys import Keys
 from vault.leases import Leases
 from vault.master_key import read_master_key, unlock
-from vault.routes import key_routes, lease_routes
+from vault.routes import AUDIENCE, grant_routes, key_routes, lease_routes
 from vault.settings import VaultSettings
 from vault.store import Store
 from vault.sweep import sweeping
@@ -27,9 +30,15 @@ def create_app(settings: VaultSettings) -> FastAPI:
     master_key = read_master_key(settings.api_key_encryption_key, settings.api_key_encryption_key_file)
     store = Store(settings.database_url.get_secret_value())
     publisher = Publisher(settings.kafka_bootstrap_servers)
-    verifier = Verifier.load(settings.identity_dir)
+    callers = Callers.load(AUDIENCE, settings)
     envelope = Envelope()
-    keys = Keys(store, envelope, Changes(publisher).announce)
+    changes = Changes(publisher)
+    keys = Keys(store, envelope, changes.announce)
+    leases = Leases(store, envelope, Verifier.load(settings.identity_dir))
+
+    async def denied(denial: Denial) -> None:
+        async with store.transaction() as transaction:
+            await transaction.audit(denied_entry(denial))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +52,8 @@ def create_app(settings: VaultSettings) -> FastAPI:
             await closing.enter_async_context(sweeping(keys))
             yield
 
-    app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES)
-    app.include_router(key_routes(keys, verifier))
-    app.include_router(lease_routes(Leases(store, envelope, verifier), verifier))
+    app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES, denied)
+    app.include_router(key_routes(keys, callers))
+    app.include_router(grant_routes(Grants(store, changes.announce), callers))
+    app.include_router(lease_routes(leases, callers))
     return app

@@ -94,6 +94,14 @@ _VERSIONS = Table(
 _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
 
+_REVOKED_GRANTS = Table(
+    "revoked_grants",
+    _METADATA,
+    Column("grant_id", Uuid, primary_key=True),
+    Column("workspace_id", Uuid, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False),
+)
+
 _AUDIT = Table(
     "audit",
     _METADATA,
@@ -224,6 +232,16 @@ class Transaction:
         if row is None:
             return None
         return SealedKey(Context(workspace_id, provider, row.id, row.version), row.revision, row.sealed)
+
+    async def revoke_grant(self, workspace_id: UUID, grant_id: UUID) -> bool:
+        """Insert the grant unless it is there."""
+        row = upsert(_REVOKED_GRANTS).values(grant_id=grant_id, workspace_id=workspace_id, revoked_at=now_ms())
+        return (await self._connection.execute(row.on_conflict_do_nothing())).rowcount > 0
+
+    async def revoked(self, grant_id: UUID) -> bool:
+        """Select whether the grant is there."""
+        there = select(exists().where(_REVOKED_GRANTS.c.grant_id == grant_id))
+        return bool(await self._connection.scalar(there))
 
     async def audit(self, entry: AuditEntry) -> None:
         """Insert the entry."""

@@ -86,3 +86,25 @@ class CredentialsChanged(Event):
     key_id: UUID
     revision: int
     reason: Literal["activated", "deactivated"]
+
+    @property
+    def subject(self) -> bytes:
+        """The record's key."""
+        return str(self.key_id).encode()
+
+
+class GrantRevoked(Event):
+    """Vault → every runner: drop the leases of this grant, and refuse it from now on. Keyed by the grant id.
+
+    It has no revision: a revocation is final, so that it comes after every lease of the grant, whichever is read first.
+    """
+
+    TYPE: ClassVar[str] = "credentials.v1.grant_revoked"
+
+    workspace_id: UUID
+    grant_id: UUID
+
+    @property
+    def subject(self) -> bytes:
+        """The record's key."""
+        return str(self.grant_id).encode()

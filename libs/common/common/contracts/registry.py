@@ -16,6 +16,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.rejected": runs_v1.RunRejected,
     "runs.v1.started": runs_v1.RunStarted,
     "credentials.v1.changed": credentials_v1.CredentialsChanged,
+    "credentials.v1.grant_revoked": credentials_v1.GrantRevoked,
 }
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from common.contracts.answers_v1 import Period
-from common.http import bearer, json_response
+from common.http import json_response
 from gateway.analytics import Analytics
 from gateway.tokens import Tokens
 
@@ -19,5 +19,5 @@ class AnalyticsRoutes:
 
     async def overview(self, request: Request, period: Period = "30d") -> Response:
         """Answer what the period's runs used and cost, and how that compares with the period before."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         return json_response(await self._analytics.overview(caller.workspace_id, period))

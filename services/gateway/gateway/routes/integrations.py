@@ -8,7 +8,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from common.http import bearer
 from gateway.analytics import Analytics
 from gateway.connect import Connecting, NewKey
 from gateway.keys import listed
@@ -50,18 +49,18 @@ class IntegrationRoutes:
 
     async def connect(self, request: Request) -> Response:
         """Try a key at its provider, and keep it if that accepts it."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         asked = await read(request, ConnectRequest)
         await self._connecting.connect(caller, NewKey(asked.provider, asked.name, asked.api_key))
         return done("API key connected successfully")
 
     async def keys(self, request: Request) -> Response:
         """Answer the workspace's keys: never more of them than the last four characters."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         return data(await listed(self._vault, self._analytics, caller.workspace_id))
 
     async def deactivate(self, request: Request, key_id: UUID) -> Response:
         """Stop every use of a key. It stays in the list, inactive."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         await self._vault.deactivate(caller.workspace_id, key_id, caller.name)
         return done("API key deactivated")

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from common.errors import Forbidden
-from common.http import bearer
 from gateway.rejected import Asked, RejectedLog, listed
 from gateway.replay import Replays
 from gateway.routes.wire import body_of, data, read
@@ -41,5 +40,5 @@ class RejectedRoutes:
         return data(await self._replays.replay(asked, dry_run=asked.dry_run))
 
     async def _operator(self, request: Request) -> None:
-        if not (await self._tokens.caller(bearer(request), "admin")).operator:
+        if not (await self._tokens.caller(request, "admin")).operator:
             raise Forbidden("rejected records may be of any workspace: only the operator sees and replays them")

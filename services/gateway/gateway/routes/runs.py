@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from common.contracts.answers_v1 import Answer
 from common.errors import NotFound, RunFailed
-from common.http import bearer, error_response, json_response
+from common.http import error_response, json_response
 from gateway.analytics import Analytics
 from gateway.claims import Claim, Ticket
 from gateway.prompts import Prompt
@@ -48,7 +48,7 @@ class RunRoutes:
         With `Idempotency-Key`, the same request sent again is the same run: its answer, or its error, comes again
         with the header `Idempotent-Replayed: true`.
         """
-        caller = await self._tokens.caller(bearer(request), "member")
+        caller = await self._tokens.caller(request, "member")
         prompt = await read(request, Prompt)
         ticket = await self._runs.ticket(caller, prompt, request.headers.get("idempotency-key"))
         answer = await self._answer(caller, prompt, ticket, asynchronous=_prefers_async(request))
@@ -73,14 +73,14 @@ class RunRoutes:
         model: Annotated[str | None, Query(max_length=256)] = None,
     ) -> Response:
         """Answer a page of runs, newest first."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         filters = {"limit": str(limit), "cursor": cursor, "status": status, "model": model}
         asked = {name: value for name, value in filters.items() if value is not None}
         return json_response(await self._analytics.runs(caller.workspace_id, asked))
 
     async def show(self, request: Request, run_id: UUID) -> Response:
         """Answer one run, whole."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         claim = await self._claim(caller.workspace_id, run_id)
         tried_at = None if claim is None else claim.tried_at
         try:
