@@ -62,14 +62,15 @@ class Callers:
     async def _caller(self, request: Request) -> str:
         """Return who calls. A genuine token is never locked out: whoever shares its address could lock it out."""
         try:
-            return await self._recognised(bearer(request))
+            return await self.recognised(bearer(request))
         except Unauthenticated:
             address = address_of(request)
             self._lockout.check(address)
             self._lockout.failed(address)
             raise
 
-    async def _recognised(self, token: str) -> str:
+    async def recognised(self, token: str) -> str:
+        """Return the service that the token proves, or raise `Unauthenticated`."""
         if self._cluster is not None and names_cluster_key(token):
             return await self._cluster.service(token, self._audience)
         return self._verifier.service(token, self._audience)

@@ -106,9 +106,11 @@ def new_grant(gateway_signer: Signer, workspace: UUID) -> NewGrant:
         key_id: UUID | str | None = None,
         to: UUID = workspace,
         operations: tuple[Operation, ...] = (*RUNS, *CHECKS),
+        grant_id: UUID | None = None,
     ) -> str:
         key = None if key_id is None else UUID(str(key_id))
-        return gateway_signer.grant(to, providers, int(time.time()) + seconds, key, operations=operations)
+        expires_at = int(time.time()) + seconds
+        return gateway_signer.grant(to, providers, expires_at, key, operations=operations, grant_id=grant_id)
 
     return new_grant
 

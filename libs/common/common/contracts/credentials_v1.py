@@ -58,7 +58,7 @@ class LeaseRequest(_Message):
     A `check` leases the pending version of the grant's key; every other operation an active one.
     """
 
-    grant: str = Field(max_length=4096)
+    grant: str = Field("", max_length=4096, description="none is refused as a wrong one is, and written down")
     provider: Name
     operation: Operation
     key_id: UUID | None = None
