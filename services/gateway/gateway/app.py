@@ -15,6 +15,7 @@ from common.identity import Signer
 from common.kafka import Publisher, declare_topics
 from common.lockout import Lockout
 from common.providers import Providers
+from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.claims import prune_for_ever
 from gateway.connect import Connecting
@@ -91,7 +92,9 @@ def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
 def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        operator = hashed(read_admin_token(settings.admin_token_file))
+        admin_token = read_admin_token(settings.admin_token_file)
+        SECRETS.hide(admin_token)
+        operator = hashed(admin_token)
         await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
         async with AsyncExitStack() as opened:
             for part in (connections.store, connections.replies):

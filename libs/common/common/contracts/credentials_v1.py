@@ -3,12 +3,24 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 
 from common.contracts.event import Event
 from common.contracts.runs_v1 import Millis, Name, Operation
+from common.redaction import SECRETS
 
-RevealedSecret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+
+def _hidden(secret: SecretStr) -> SecretStr:
+    """Keep out of this process's log what comes by here, whoever writes it there."""
+    SECRETS.hide(secret.get_secret_value())
+    return secret
+
+
+RevealedSecret = Annotated[
+    SecretStr,
+    AfterValidator(_hidden),
+    PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json"),
+]
 """Masked in repr, logs and tracebacks; in the clear only in the JSON of the one call that must carry it."""
 
 

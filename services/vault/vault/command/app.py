@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from common.core_dumps import forbid_core_dumps
 from common.http import serve
 from common.logs import configure_logging
 from vault.app import create_app
@@ -23,6 +24,7 @@ def _serve(context: typer.Context) -> None:
         return
     settings = VaultSettings()
     configure_logging("vault", settings.log_level)
+    forbid_core_dumps()
     try:
         service = create_app(settings)
     except MasterKeyRefused as refused:
