@@ -31,6 +31,7 @@ from common.errors import (
     Unavailable,
     from_wire,
 )
+from common.redaction import SECRETS
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ async def _note(request: Request, error: TallyrunError, denied: Denied | None) -
         caller=str(getattr(request.state, "caller", "")),
         address=request.client.host if request.client else "",
         method=request.method,
-        path=request.url.path[:LONGEST_PATH],
+        path=SECRETS.redacted(request.url.path[:LONGEST_PATH]),
     )
     log.warning("denied", extra=vars(denial))
     if denied is None:
