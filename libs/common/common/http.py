@@ -13,6 +13,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +32,7 @@ from common.errors import (
     Unavailable,
     from_wire,
 )
+from common.openapi import PROBES, documented
 from common.redaction import SECRETS
 
 log = logging.getLogger(__name__)
@@ -95,17 +97,18 @@ def service_app(
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(Edge)
     _answer_errors(app, denied)
+    documented(app)
 
-    @app.get("/health/live", tags=["operations"])
+    @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @app.get("/health/ready", tags=["operations"])
+    @app.get("/health/ready", tags=[PROBES])
     async def readiness() -> dict[str, str]:
         await ready()
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["operations"])
+    @app.get("/metrics", tags=[PROBES], response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

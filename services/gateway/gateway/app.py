@@ -67,15 +67,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     )
     for router in _routers(settings, connections, signer):
         app.include_router(router)
-    _document_tokens(app)
     return app
-
-
-def _document_tokens(app: FastAPI) -> None:
-    """Tell the OpenAPI document of bearer tokens. A FastAPI dependency would say so too, and slow every request."""
-    document = app.openapi()
-    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{"token": []}]
 
 
 def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:

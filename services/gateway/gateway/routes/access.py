@@ -1,16 +1,16 @@
 """`/api/workspaces` and `/api/tokens`: who may do what, where."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import PydanticCustomError
 
-from common.contracts.answers_v1 import Answer
+from common.contracts.answers_v1 import Answer, Success
 from common.errors import Forbidden
-from gateway.routes.wire import Asked, Named, body_of, data, done, read
+from gateway.routes.wire import Asked, Done, Named, body_of, data, done, read
 from gateway.store import Store, Token, Workspace
 from gateway.tokens import Role, Tokens, hashed, new_secret
 
@@ -70,11 +70,13 @@ class AccessRoutes:
         self._store = store
         self.router = APIRouter(prefix="/api", tags=["access"])
         add = self.router.add_api_route
-        add("/workspaces", self.create_workspace, methods=["POST"], openapi_extra=body_of(NewWorkspace))
-        add("/workspaces", self.workspaces, methods=["GET"])
-        add("/tokens", self.issue_token, methods=["POST"], openapi_extra=body_of(NewToken))
-        add("/tokens", self.tokens, methods=["GET"])
-        add("/tokens/{token_id}", self.revoke_token, methods=["DELETE"])
+        new: dict[str, Any] = {"methods": ["POST"], "status_code": 201}
+        created, issued = Success[WorkspaceAnswer], Success[IssuedToken]
+        add("/workspaces", self.create_workspace, **new, response_model=created, openapi_extra=body_of(NewWorkspace))
+        add("/workspaces", self.workspaces, methods=["GET"], response_model=Success[list[WorkspaceAnswer]])
+        add("/tokens", self.issue_token, **new, response_model=issued, openapi_extra=body_of(NewToken))
+        add("/tokens", self.tokens, methods=["GET"], response_model=Success[list[TokenAnswer]])
+        add("/tokens/{token_id}", self.revoke_token, methods=["DELETE"], response_model=Done)
 
     async def create_workspace(self, request: Request) -> Response:
         """Create a workspace (the operator alone)."""

@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, Field
 
-from common.contracts.answers_v1 import Answer
-from gateway.routes.wire import Asked, Named, body_of, data, done, read
+from common.contracts.answers_v1 import Answer, Success
+from gateway.routes.wire import Asked, Done, Named, body_of, data, done, read
 from gateway.service_grants import ServiceGrant, ServiceGrants, State
 from gateway.store import Store
 from gateway.tokens import Tokens
@@ -56,9 +56,10 @@ class GrantRoutes:
         self._grants = grants
         self._store = store
         self.router = APIRouter(prefix="/api/grants", tags=["access"])
-        self.router.add_api_route("", self.issue, methods=["POST"], openapi_extra=body_of(NewGrant))
-        self.router.add_api_route("", self.list, methods=["GET"])
-        self.router.add_api_route("/{grant_id}", self.revoke, methods=["DELETE"])
+        add, issued, asked = self.router.add_api_route, Success[IssuedGrant], body_of(NewGrant)
+        add("", self.issue, methods=["POST"], status_code=201, response_model=issued, openapi_extra=asked)
+        add("", self.list, methods=["GET"], response_model=Success[list[GrantAnswer]])
+        add("/{grant_id}", self.revoke, methods=["DELETE"], response_model=Done)
 
     async def issue(self, request: Request) -> Response:
         """Issue a grant for the caller's workspace; the operator may name any."""

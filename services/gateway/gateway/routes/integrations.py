@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from common.contracts.answers_v1 import Success
 from gateway.analytics import Analytics
 from gateway.connect import Connecting, NewKey
-from gateway.keys import listed
-from gateway.routes.wire import body_of, data, done, read
+from gateway.keys import KeyAnswer, listed
+from gateway.routes.wire import Done, body_of, data, done, read
 from gateway.tokens import Tokens
 from gateway.vault import Vault
 
@@ -43,9 +44,10 @@ class IntegrationRoutes:
         self._vault = vault
         self._analytics = analytics
         self.router = APIRouter(prefix="/api/integrations", tags=["integrations"])
-        self.router.add_api_route("/connect", self.connect, methods=["POST"], openapi_extra=body_of(ConnectRequest))
-        self.router.add_api_route("/keys", self.keys, methods=["GET"])
-        self.router.add_api_route("/keys/{key_id}", self.deactivate, methods=["DELETE"])
+        add, asked = self.router.add_api_route, body_of(ConnectRequest)
+        add("/connect", self.connect, methods=["POST"], response_model=Done, openapi_extra=asked)
+        add("/keys", self.keys, methods=["GET"], response_model=Success[list[KeyAnswer]])
+        add("/keys/{key_id}", self.deactivate, methods=["DELETE"], response_model=Done)
 
     async def connect(self, request: Request) -> Response:
         """Try a key at its provider, and keep it if that accepts it."""

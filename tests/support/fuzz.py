@@ -1,0 +1,93 @@
+"""Calls an app by its own OpenAPI document, rightly and wrongly, and holds each answer against that document."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import httpx2
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+ANSWER_SECONDS = 30
+
+Calls = Counter[str]
+
+
+async def fuzzed(client: httpx2.AsyncClient, examples: int) -> Calls:
+    """Call each operation so often with what its document allows, and as often with what it does not.
+
+    Return how often each was answered with which status; print the seed. Raises what the checks raise.
+    """
+    chance, calls = random.randrange(2**32), Calls()
+    print(f"seed {chance}")
+    document = (await client.get("/openapi.json")).raise_for_status().json()
+    _authorised(document)
+    loop = asyncio.get_running_loop()
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        for mode in GenerationMode:
+            await asyncio.to_thread(_operation, found.ok(), mode, client, loop, examples, chance, calls)
+    return calls
+
+
+def _authorised(document: dict[str, Any]) -> None:
+    """Leave tokens to the client: without one nothing is reached that could be tried."""
+    document.pop("security", None)
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation.pop("security", None)
+
+
+def _operation(
+    operation: APIOperation,
+    mode: GenerationMode,
+    client: httpx2.AsyncClient,
+    loop: asyncio.AbstractEventLoop,
+    examples: int,
+    chance: int,
+    calls: Calls,
+) -> None:
+    """In a thread of its own, since Hypothesis waits; the app lives in the loop."""
+
+    @seed(chance)
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def call(case: Case) -> None:
+        answer = asyncio.run_coroutine_threadsafe(_answer(client, case), loop).result(ANSWER_SECONDS)
+        calls[f"{operation.label} {answer.status_code}"] += 1
+        case.validate_response(answer, checks=CHECKS)
+
+    with suppress(Unsatisfiable):  # where nothing can be said, nothing wrong can be said either
+        call()
+
+
+async def _answer(client: httpx2.AsyncClient, case: Case) -> httpx2.Response:
+    asked = requests.Request(**case.as_transport_kwargs(base_url=str(client.base_url))).prepare()
+    assert asked.url is not None
+    return await client.request(asked.method or "", asked.url, content=asked.body, headers=dict(asked.headers))
