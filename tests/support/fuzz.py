@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -32,6 +33,7 @@ CHECKS = [
 ANSWER_SECONDS = 30
 
 Calls = Counter[str]
+AnyCase = Case[Any]
 
 
 async def fuzzed(client: httpx2.AsyncClient, examples: int) -> Calls:
@@ -45,6 +47,7 @@ async def fuzzed(client: httpx2.AsyncClient, examples: int) -> Calls:
     _authorised(document)
     loop = asyncio.get_running_loop()
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        assert isinstance(found, Ok), found
         for mode in GenerationMode:
             await asyncio.to_thread(_operation, found.ok(), mode, client, loop, examples, chance, calls)
     return calls
@@ -59,7 +62,7 @@ def _authorised(document: dict[str, Any]) -> None:
 
 
 def _operation(
-    operation: APIOperation,
+    operation: APIOperation[Any, Any, Any, Any],
     mode: GenerationMode,
     client: httpx2.AsyncClient,
     loop: asyncio.AbstractEventLoop,
@@ -78,7 +81,7 @@ def _operation(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def call(case: Case) -> None:
+    def call(case: AnyCase) -> None:
         answer = asyncio.run_coroutine_threadsafe(_answer(client, case), loop).result(ANSWER_SECONDS)
         calls[f"{operation.label} {answer.status_code}"] += 1
         case.validate_response(answer, checks=CHECKS)
@@ -87,7 +90,13 @@ def _operation(
         call()
 
 
-async def _answer(client: httpx2.AsyncClient, case: Case) -> httpx2.Response:
+async def _answer(client: httpx2.AsyncClient, case: AnyCase) -> httpx2.Response:
     asked = requests.Request(**case.as_transport_kwargs(base_url=str(client.base_url))).prepare()
     assert asked.url is not None
-    return await client.request(asked.method or "", asked.url, content=asked.body, headers=dict(asked.headers))
+    content = asked.body.encode() if isinstance(asked.body, str) else asked.body
+    assert content is None or isinstance(content, bytes)
+    headers = [
+        (name.encode(), value.encode("latin-1") if isinstance(value, str) else value)
+        for name, value in asked.headers.items()
+    ]
+    return await client.request(asked.method or "", asked.url, content=content, headers=headers)
