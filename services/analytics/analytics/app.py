@@ -36,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
     callers = Callers.load(AUDIENCE, settings)
     verifier = Verifier.load(settings.identity_dir)
-    clickhouse = ClickHouse(settings.clickhouse_dsn, settings.clickhouse_database)
+    clickhouse = ClickHouse(settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database)
     publisher = Publisher(kafka)
     consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)

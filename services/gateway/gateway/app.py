@@ -73,7 +73,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
     partition = random.randrange(REPLIES.partitions)  # noqa: S311 - it spreads replicas, and hides nothing
     return Connections(
-        store=Store(settings.database_url),
+        store=Store(settings.database_url.get_secret_value()),
         publisher=Publisher(settings.kafka_bootstrap_servers),
         replies=Replies(settings.kafka_bootstrap_servers, partition),
         vault=ServiceClient(settings.vault_url, "vault", identity),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.lockout import ALLOWED
 from common.providers import ProviderSettings
@@ -13,7 +13,9 @@ class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings):
     """Times are in seconds."""
 
     gateway_port: int = 8080
-    database_url: str = Field(description="SQLAlchemy URL, postgresql+asyncpg://…: a database of the gateway's own")
+    database_url: SecretStr = Field(
+        description="SQLAlchemy URL, postgresql+asyncpg://…: a database of the gateway's own"
+    )
     vault_url: str
     analytics_url: str
     admin_token_file: Path = Field(description="holds the operator's access token; the file is the truth")

@@ -11,7 +11,7 @@ from common.identity import Signer
 # Schemathesis draws from `random` here and there; seeded all the same.
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 
-EXAMPLES = 12
+EXAMPLES = 6
 
 
 async def fuzzed_as(app: FastAPI, token: str | None, examples: int) -> Calls:

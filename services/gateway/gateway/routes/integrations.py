@@ -25,13 +25,17 @@ def _sendable(secret: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+SENDABLE = {"pattern": r"^\s*[!-~]+\s*$"}
+"""What `_sendable` lets through, for the document."""
+
+
 class ConnectRequest(BaseModel):
     """A key to connect. A new name adds a key, the same name rotates it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     provider: Annotated[str, Field(min_length=1, max_length=64)]
-    api_key: Annotated[SecretStr, Field(max_length=4096), AfterValidator(_sendable)]
+    api_key: Annotated[SecretStr, Field(max_length=4096, json_schema_extra=SENDABLE), AfterValidator(_sendable)]
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
 
 
