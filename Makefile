@@ -5,7 +5,7 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
 
-.PHONY: help install demo run test soak mutants check format lock schemas bench clean
+.PHONY: help install demo run test soak mutants check audit format lock schemas bench clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -33,13 +33,17 @@ soak: install ## The long storms: the everyday ones with many more runs, kills a
 mutants: install ## Take each guard out in turn and see its test fail
 	$(BIN)/python tests/mutants.py
 
-check: install ## Lint, types, imports, schema drift
+check: install ## Lint, types, imports, schema drift, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(subst $(SPACE),:,$(PACKAGES)) $(BIN)/mypy $(addprefix -p ,$(foreach file,$(MODULES),$(notdir $(patsubst %/,%,$(dir $(file))))))
 	$(BIN)/mypy $(wildcard libs/*/tests services/*/tests deploy/*/tests tests bench)
 	$(BIN)/lint-imports
 	$(BIN)/python -m common.contracts --check
+	$(BIN)/python tests/audit.py
+
+audit: install ## Look for known vulnerabilities in what is locked (part of check)
+	$(BIN)/python tests/audit.py
 
 format: install ## Put the code into shape
 	$(BIN)/ruff format .

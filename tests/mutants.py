@@ -129,18 +129,74 @@ MUTANTS = (
     ),
     Mutant(
         "compare and swap",
-        "services/vault/vault/store.py",
+        "services/vault/vault/store/__init__.py",
         "update(_VERSIONS).where(same & (_VERSIONS.c.sealed == given.c.old))",
         "update(_VERSIONS).where(same)",
         f"{VAULT_TESTS}/test_rewrap.py::test_an_envelope_that_changed_since_it_was_read_is_left_alone",
     ),
     Mutant(
         "sealing locks the primary",
-        "services/vault/vault/store.py",
+        "services/vault/vault/store/__init__.py",
         "select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)",
         "select(_KEKS.c.version).where(_IS_PRIMARY)",
         f"{VAULT_TESTS}/test_kek_versions.py"
         "::test_while_something_is_being_sealed_its_version_is_neither_replaced_nor_retired",
+    ),
+    Mutant(
+        "the pinned algorithm",
+        "libs/common/common/identity.py",
+        "            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])\n",
+        "            from joserfc import jws\n"
+        "            part = jws.extract_compact(token.encode())\n"
+        "            if part.headers()['alg'] == ALGORITHM:\n"
+        "                decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])\n"
+        "            else:\n"
+        "                import json\n"
+        "                decoded = jwt.Token(part.headers(), json.loads(part.payload))\n",
+        f"{VAULT_TESTS}/test_authorisation.py",
+    ),
+    Mutant(
+        "the audience",
+        "libs/common/common/identity.py",
+        '        if claims.get("aud") != audience:\n',
+        "        if audience is None:\n",
+        f"{VAULT_TESTS}/test_authorisation.py",
+    ),
+    Mutant(
+        "the grant's operations",
+        "services/vault/vault/leases.py",
+        "    if request.operation not in grant.operations:\n",
+        "    if request.operation is None:\n",
+        f"{VAULT_TESTS}/test_authorisation.py",
+    ),
+    Mutant(
+        "the vault's memory of revoked grants",
+        "services/vault/vault/leases.py",
+        "    if await transaction.revoked(grant.grant_id):\n",
+        "    if grant.grant_id is None:\n",
+        f"{VAULT_TESTS}/test_revocation.py",
+    ),
+    Mutant(
+        "the runner's memory of revoked grants",
+        "services/runner/runner/leases.py",
+        "        if grant_id in self._revoked:\n",
+        "        if grant_id is None:\n",
+        f"{RUNNER_TESTS}/test_leases.py::test_a_lease_that_a_revocation_overtook_is_not_used",
+    ),
+    Mutant(
+        "the token before the body",
+        "libs/common/common/callers.py",
+        "                    await admit(request, service)\n                    return await handler(request)\n",
+        "                    answer = await handler(request)\n                    await admit(request, service)\n"
+        "                    return answer\n",
+        f"{VAULT_TESTS}/test_door.py::test_the_token_comes_before_the_body",
+    ),
+    Mutant(
+        "the log without keys",
+        "libs/common/common/logs.py",
+        "        return SECRETS.redacted(super().format(record))\n",
+        "        return super().format(record)\n",
+        "libs/common/tests/test_redaction.py::test_a_key_that_passed_by_is_in_no_part_of_a_record",
     ),
 )
 

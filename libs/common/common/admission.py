@@ -54,7 +54,7 @@ class Admission:
         self._grant = lru_cache(maxsize=GRANTS_REMEMBERED)(verifier.grant)
 
     def judge(self, value: bytes | None, headers: Headers, appended_at: int) -> Verdict:
-        """Parse, then check grant, workspace, provider and times (`appended_at`: the broker's, UTC ms)."""
+        """Parse, then check grant, workspace, provider, operation and times (`appended_at`: the broker's, UTC ms)."""
         try:
             request = RunRequested.model_validate_json(value or b"")
             token = dict(headers).get(GRANT_HEADER, b"").decode()
@@ -69,6 +69,8 @@ class Admission:
             return Rejected("grant: it is for another workspace")
         if request.provider not in grant.providers:
             return Rejected(f"grant: it does not cover provider '{request.provider}'")
+        if request.operation not in grant.operations:
+            return Rejected(f"grant: it does not cover operation '{request.operation}'")
         if not appended_at - OLDEST_MS <= request.accepted_at <= appended_at + NEWEST_MS:
             reason = "accepted_at is not within 8 days before and 5 minutes after the append"
             return Rejected(reason, grant.workspace_id)

@@ -42,6 +42,12 @@ class Forbidden(TallyrunError):
     code, status = "forbidden", 403
 
 
+class LockedOut(TallyrunError):
+    """Too many failed tokens came from this address; the next is looked at after `retry_after`."""
+
+    code, status = "locked_out", 429
+
+
 class NotFound(TallyrunError):
     """No such path, or no such thing in the caller's workspace."""
 
@@ -151,7 +157,7 @@ class ProviderRejected(RunFailed):
 
 
 class GrantRefused(RunFailed):
-    """The run's grant had expired, or was revoked, when the run's turn came."""
+    """The run's grant had expired, or was revoked, when the run's turn came; or it does not cover the run."""
 
     code, status = "grant_refused", 403
 

@@ -2,22 +2,28 @@
 
 import gc
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.contracts.registry import parse_examples
+from common.edge import Edge, completed
 from common.errors import (
     Forbidden,
     InvalidRequest,
+    LockedOut,
     MethodNotAllowed,
     NotFound,
     TallyrunError,
@@ -26,15 +32,43 @@ from common.errors import (
     Unavailable,
     from_wire,
 )
-from common.identity import Signer
+from common.openapi import PROBES, documented
+from common.redaction import SECRETS
 
 log = logging.getLogger(__name__)
 
 DISCARDED_BYTES = 64 * 1024 * 1024
 """At most so much of a refused body is read to its end; the sender of more may lose the answer."""
 
+DENIED = Counter("tallyrun_denied", "Requests refused for who sent them", ["code"])
+
 Ready = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+LONGEST_PATH = 256
+
+
+@dataclass(frozen=True)
+class Denial:
+    """A request that was refused for who sent it: `caller` is empty where that is not known."""
+
+    code: str
+    reason: str
+    caller: str
+    address: str
+    method: str
+    path: str
+
+
+Denied = Callable[[Denial], Awaitable[None]]
+"""Writes a denial down."""
+
+
+class Speaker(Protocol):
+    """Proves who this service is."""
+
+    def service_token(self, audience: str) -> str:
+        """Return a token for this audience."""
 
 
 def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -44,7 +78,7 @@ def json_response(content: bytes, status: int = 200, headers: dict[str, str] | N
 
 def error_response(error: TallyrunError) -> Response:
     """Answer an error in the one shape; after acceptance it forbids the official clients their silent retries."""
-    headers: dict[str, str] = {}
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.run_id is not None:
@@ -52,31 +86,40 @@ def error_response(error: TallyrunError) -> Response:
     return json_response(orjson.dumps(error.body()), error.status, headers)
 
 
-def service_app(title: str, lifespan: Lifespan, ready: Ready, max_body_bytes: int) -> FastAPI:
-    """Return an app with health, metrics, a body limit and the one error shape; `ready` raises while it is not."""
+def service_app(
+    title: str, lifespan: Lifespan, ready: Ready, max_body_bytes: int, denied: Denied | None = None
+) -> FastAPI:
+    """Return an app with health, metrics, a body limit and the one error shape.
+
+    `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
+    """
     app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    _answer_errors(app)
+    app.add_middleware(Edge)
+    _answer_errors(app, denied)
+    documented(app)
 
-    @app.get("/health/live", tags=["operations"])
+    @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
-    @app.get("/health/ready", tags=["operations"])
+    @app.get("/health/ready", tags=[PROBES])
     async def readiness() -> dict[str, str]:
         await ready()
         return {"status": "ready"}
 
-    @app.get("/metrics", tags=["operations"])
+    @app.get("/metrics", tags=[PROBES], response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
 
-def _answer_errors(app: FastAPI) -> None:
+def _answer_errors(app: FastAPI, denied: Denied | None) -> None:
     @app.exception_handler(TallyrunError)
-    async def known(_: Request, error: TallyrunError) -> Response:
+    async def known(request: Request, error: TallyrunError) -> Response:
+        if isinstance(error, Unauthenticated | Forbidden | LockedOut):
+            await _note(request, error, denied)
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
@@ -90,7 +133,31 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", extra={"path": request.url.path}, exc_info=error)
-        return error_response(TallyrunError("internal error; it has been logged"))
+        answer = error_response(TallyrunError("internal error; it has been logged"))
+        answer.raw_headers = completed(answer.raw_headers, request.url.path)  # it comes about outside of `Edge`
+        return answer
+
+
+async def _note(request: Request, error: TallyrunError, denied: Denied | None) -> None:
+    """Log, count and write down a denial; of an address that is locked out, count alone: it may send thousands."""
+    DENIED.labels(error.code).inc()
+    if isinstance(error, LockedOut):
+        return
+    denial = Denial(
+        code=error.code,
+        reason=error.message,
+        caller=str(getattr(request.state, "caller", "")),
+        address=request.client.host if request.client else "",
+        method=request.method,
+        path=SECRETS.redacted(request.url.path[:LONGEST_PATH]),
+    )
+    log.warning("denied", extra=vars(denial))
+    if denied is None:
+        return
+    try:
+        await denied(denial)
+    except TallyrunError as unwritten:  # it stays denied
+        log.error("a denial was not written down: %s", unwritten.message)  # noqa: TRY400 - the reason is enough
 
 
 def _explain(error: RequestValidationError) -> str:
@@ -161,16 +228,26 @@ def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests that run for at most `drain_seconds`."""
     parse_examples()
     gc.freeze()  # what the imports made lives for ever: walking it again and again took a third of an accept's CPU
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=drain_seconds)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nobody is believed about the client's address, local processes included, unless the operator names proxies.
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
+        timeout_graceful_shutdown=drain_seconds,
+    )
 
 
 class ServiceClient:
     """Calls another service under this service's identity, and raises the very error it answered."""
 
-    def __init__(self, base_url: str, audience: str, signer: Signer, timeout_seconds: float = 10) -> None:
+    def __init__(self, base_url: str, audience: str, speaker: Speaker, timeout_seconds: float = 10) -> None:
         self._base_url = base_url.rstrip("/")
         self._audience = audience
-        self._signer = signer
+        self._speaker = speaker
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
 
@@ -196,7 +273,9 @@ class ServiceClient:
 
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> TallyrunError:
         error = from_wire(answer.status, _json(content), _seconds(answer.headers.get("retry-after")))
-        if isinstance(error, Unauthenticated | Forbidden):  # this service's own identity, never the caller's
+        if isinstance(
+            error, Unauthenticated | Forbidden | LockedOut
+        ):  # this service's own identity, never the caller's
             log.error("%s refuses this service: %s", self._audience, error.message)
             return Unavailable(f"{self._audience} does not accept this service's identity", retry_after=30)
         return error
@@ -207,7 +286,7 @@ class ServiceClient:
         return self._session
 
     def _headers(self) -> dict[str, str]:
-        token = self._signer.service_token(self._audience)
+        token = self._speaker.service_token(self._audience)
         return {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
 

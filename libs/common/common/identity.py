@@ -8,26 +8,37 @@ from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
+from joserfc.jwk import GuestProtocol, OKPKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.contracts.runs_v1 import Operation
 from common.errors import Unauthenticated
 from common.ids import new_id
 
 ALGORITHM = "Ed25519"
 SERVICE_TOKEN_SECONDS = 300
+LONGEST_SERVICE_TOKEN_SECONDS = 600
+"""A token that was made to live longer is refused: a stolen one must not be worth keeping."""
+
 RENEW_SECONDS = 60
 CLOCK_SKEW_SECONDS = 30
+"""How far two machines' clocks may differ, either way."""
+
 GRANT_AUDIENCE = "tallyrun-grant"
 GRANT_ISSUER = "gateway"
 STATEMENT_AUDIENCE = "tallyrun-record"
 """No service goes by this name: a statement is nobody's token."""
+RUNS: tuple[Operation, ...] = ("chat", "messages")
+CHECKS: tuple[Operation, ...] = ("check",)
+
+NOT_A_TOKEN = (JoseError, ValueError, RecursionError)
+"""What decoding raises; the last for JSON that is nested without end."""
 
 
 class Grant(BaseModel):
-    """A permission to use one workspace's keys at these providers until `expires_at` (Unix seconds); multi-use.
+    """A permission to use one workspace's keys at these providers, for these operations; multi-use.
 
-    With `key_id` it opens that key alone.
+    Times are in Unix seconds. With `key_id` it opens that key alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,12 +46,16 @@ class Grant(BaseModel):
     grant_id: UUID
     workspace_id: UUID
     providers: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    issued_at: int
     expires_at: int
     key_id: UUID | None = None
 
-    def expired(self, now: float) -> bool:
-        """Whether the grant is over at `now` (Unix seconds)."""
-        return now >= self.expires_at
+    def fault(self, now: float) -> str | None:
+        """Return why the grant does not hold at `now` (Unix seconds), or None if it does."""
+        if now >= self.expires_at:
+            return "the grant has expired"
+        return "the grant lies in the future" if self.issued_at > now + CLOCK_SKEW_SECONDS else None
 
 
 def new_key_pair() -> tuple[bytes, bytes]:
@@ -66,19 +81,31 @@ class Signer:
         """Return a token that proves this service to `audience`; reused until a minute before it expires."""
         token, expires = self._tokens.get(audience, ("", 0.0))
         if time.time() > expires - RENEW_SECONDS:
-            expires = time.time() + SERVICE_TOKEN_SECONDS
-            token = self._sign({"iss": self._service, "aud": audience, "exp": int(expires)})
+            now = int(time.time())
+            expires = now + SERVICE_TOKEN_SECONDS
+            token = self._sign({"iss": self._service, "aud": audience, "iat": now, "exp": expires})
             self._tokens[audience] = token, expires
         return token
 
-    def grant(self, workspace_id: UUID, providers: tuple[str, ...], expires_at: int, key_id: UUID | None = None) -> str:
-        """Sign a new grant."""
+    def grant(
+        self,
+        workspace_id: UUID,
+        providers: tuple[str, ...],
+        expires_at: int,
+        key_id: UUID | None = None,
+        *,
+        operations: tuple[Operation, ...] = RUNS,
+        grant_id: UUID | None = None,
+    ) -> str:
+        """Sign a new grant; `expires_at` is in Unix seconds."""
         claims = {
             "iss": self._service,
             "aud": GRANT_AUDIENCE,
-            "jti": str(new_id()),
+            "jti": str(grant_id or new_id()),
             "sub": str(workspace_id),
             "providers": list(providers),
+            "operations": list(operations),
+            "iat": int(time.time()),
             "exp": expires_at,
         }
         return self._sign(claims if key_id is None else {**claims, "key_id": str(key_id)})
@@ -107,8 +134,7 @@ class Verifier:
         claims = self._claims(token)
         if claims.get("aud") != audience:
             raise Unauthenticated("the token is for another audience")
-        if time.time() > _seconds(claims.get("exp")) + CLOCK_SKEW_SECONDS:
-            raise Unauthenticated("the token has expired")
+        check_times(claims, LONGEST_SERVICE_TOKEN_SECONDS)
         return str(claims["iss"])
 
     def grant(self, token: str) -> Grant:
@@ -121,7 +147,9 @@ class Verifier:
                 grant_id=claims["jti"],
                 workspace_id=claims["sub"],
                 providers=tuple(claims["providers"]),
-                expires_at=_seconds(claims["exp"]),
+                operations=tuple(claims["operations"]),
+                issued_at=_seconds(claims, "iat"),
+                expires_at=_seconds(claims, "exp"),
                 key_id=claims.get("key_id"),
             )
         except (KeyError, TypeError, ValidationError) as error:
@@ -136,17 +164,33 @@ class Verifier:
 
     def _claims(self, token: str) -> dict[str, Any]:
         """Return the claims of a token whose `iss` is the very service whose key signed it."""
-        for service, key in self._keys.items():
-            try:
-                claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
-            except (JoseError, ValueError):
-                continue
-            if claims.get("iss") == service:
-                return claims
-        raise Unauthenticated("the token is not signed by a known service")
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
+        except NOT_A_TOKEN as error:
+            raise Unauthenticated("the token is not signed by a known service") from error
+        if decoded.claims.get("iss") != decoded.header["kid"]:
+            raise Unauthenticated("the token is signed by another service than it names")
+        return decoded.claims
+
+    def _key(self, token: GuestProtocol) -> OKPKey:
+        """Return the key that the token names: no other is tried."""
+        if (key := self._keys.get(str(token.headers().get("kid")))) is None:
+            raise Unauthenticated("the token is not signed by a known service")
+        return key
 
 
-def _seconds(value: object) -> int:
-    if not isinstance(value, int):
-        raise Unauthenticated("the token has no expiry")
+def check_times(claims: Mapping[str, Any], longest_seconds: int) -> None:
+    """Raise `Unauthenticated` unless a token holds now and was made to live at most so long; clocks may differ."""
+    now, issued, expires = time.time(), _seconds(claims, "iat"), _seconds(claims, "exp")
+    if now > expires + CLOCK_SKEW_SECONDS:
+        raise Unauthenticated("the token has expired")
+    if max(issued, _seconds(claims, "nbf") if "nbf" in claims else issued) > now + CLOCK_SKEW_SECONDS:
+        raise Unauthenticated("the token lies in the future")
+    if expires - issued > longest_seconds:
+        raise Unauthenticated(f"the token was made to live longer than {longest_seconds} s")
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> int:
+    if type(value := claims.get(name)) is not int:
+        raise Unauthenticated(f"the token has no time '{name}'")
     return value

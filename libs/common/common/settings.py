@@ -1,8 +1,9 @@
 """Settings that more than one service has, under the same environment variable."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,6 +31,21 @@ class GroupSettings(KafkaSettings):
 
 
 class IdentitySettings(ServiceSettings):
-    """A service that proves who it is, or checks who others are."""
+    """A service that proves who it is, or checks who others are: by keys of ours, or by what its cluster says."""
 
     identity_dir: Path = Field(description="folder with <service>.key (own, private) and <service>.pub files")
+    service_token_dir: Path | None = Field(
+        None, description="folder with projected service-account tokens, one file for each audience: used instead"
+    )
+    cluster_issuer: str | None = Field(None, description="the `iss` of service-account tokens that are believed")
+    cluster_jwks: str | None = Field(None, description="file or URL of the cluster's public keys (/openid/v1/jwks)")
+    cluster_services: dict[str, str] = Field(
+        {}, description='which account stands for which service: {"<namespace>:<account>": "runner"}'
+    )
+
+    @model_validator(mode="after")
+    def _whole_cluster(self) -> Self:
+        given = [bool(self.cluster_issuer), bool(self.cluster_jwks), bool(self.cluster_services)]
+        if any(given) and not all(given):
+            raise ValueError("CLUSTER_ISSUER, CLUSTER_JWKS and CLUSTER_SERVICES belong together: set all, or none")
+        return self

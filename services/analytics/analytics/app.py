@@ -11,12 +11,13 @@ from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
 from analytics.overview import Overviews
-from analytics.routes import routes
+from analytics.routes import AUDIENCE, routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
 from analytics.watermark import Watermark
 from common.admission import Admission
+from common.callers import Callers
 from common.errors import Unavailable
 from common.http import service_app
 from common.identity import Verifier
@@ -33,8 +34,9 @@ READY_SECONDS = 3
 def create_app(settings: Settings) -> FastAPI:
     """Return the service, not started."""
     kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
+    callers = Callers.load(AUDIENCE, settings)
     verifier = Verifier.load(settings.identity_dir)
-    clickhouse = ClickHouse(settings.clickhouse_dsn, settings.clickhouse_database)
+    clickhouse = ClickHouse(settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database)
     publisher = Publisher(kafka)
     consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)
@@ -67,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
     app.include_router(
-        routes(verifier, clickhouse, Overviews(clickhouse, lambda: watermark.read_up_to), Runs(clickhouse, watermark))
+        routes(callers, clickhouse, Overviews(clickhouse, lambda: watermark.read_up_to), Runs(clickhouse, watermark))
     )
     return app
 

@@ -3,31 +3,25 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from analytics.database import Database
 from analytics.keys import key_usage
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
+from common.callers import Callers
 from common.contracts.answers_v1 import Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.runs_v1 import Millis
-from common.errors import Forbidden
-from common.http import bearer, json_response
-from common.identity import Verifier
+from common.http import json_response
 from common.singleflight import Singleflight
 
 AUDIENCE = "analytics"
 LARGEST_PAGE = 200
 
 
-def routes(verifier: Verifier, database: Database, overviews: Overviews, runs: Runs) -> APIRouter:
+def routes(callers: Callers, database: Database, overviews: Overviews, runs: Runs) -> APIRouter:
     """Return the questions that the gateway may ask."""
-
-    def gateway_only(request: Request) -> None:
-        if verifier.service(bearer(request), AUDIENCE) != "gateway":
-            raise Forbidden("only the gateway asks analytics")
-
-    router = APIRouter(prefix="/workspaces/{workspace}", dependencies=[Depends(gateway_only)])
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
     flights = Singleflight[bytes]()
 
     @router.get("/overview", response_model=Success[Overview])

@@ -1,6 +1,6 @@
 """What analytics reads from its environment."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from common.settings import GroupSettings, IdentitySettings
 
@@ -9,7 +9,9 @@ class Settings(GroupSettings, IdentitySettings):
     """Times are in seconds unless the name says otherwise."""
 
     analytics_port: int = 8082
-    clickhouse_dsn: str = Field(description="http://user:password@host:8123, or chdb:///path for the engine in-process")
+    clickhouse_dsn: SecretStr = Field(
+        description="http://user:password@host:8123, or chdb:///path for the engine in-process"
+    )
     clickhouse_database: str = "tallyrun"
     consumer_group: str = "analytics"
     text_retention_days: int = Field(90, ge=1, le=36_500, description="how long outputs and prompt previews are kept")

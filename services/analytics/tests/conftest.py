@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
+from pydantic import SecretStr
 from tests.support.analytics import Replicas
 from tests.support.clickhouse import running_server
 
@@ -155,7 +156,7 @@ def start(clickhouse: tuple[str, str], kafka: str, identity_dir: Path, gateway_s
                 kafka_bootstrap_servers=kafka,
                 kafka_replication=1,
                 identity_dir=identity_dir,
-                clickhouse_dsn=dsn,
+                clickhouse_dsn=SecretStr(dsn),
                 clickhouse_database=name,
                 consumer_group=group,
             )

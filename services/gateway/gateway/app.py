@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
 
+from common.callers import speaker
 from common.contracts.topics import MAX_BODY_BYTES, REPLIES
-from common.http import Lifespan, ServiceClient, service_app
+from common.http import Lifespan, ServiceClient, Speaker, service_app
 from common.identity import Signer
 from common.kafka import Publisher, declare_topics
+from common.lockout import Lockout
 from common.providers import Providers
+from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.claims import prune_for_ever
 from gateway.connect import Connecting
@@ -23,10 +26,12 @@ from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
+from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
+from gateway.service_grants import ServiceGrants
 from gateway.settings import GatewaySettings
 from gateway.store import Store
 from gateway.tokens import Tokens, hashed, read_admin_token
@@ -52,36 +57,36 @@ class Connections:
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway."""
     signer = Signer.load("gateway", settings.identity_dir)
-    connections = _connections(settings, signer)
-    app = service_app("Tallyrun gateway", _lifespan(settings, connections), connections.ready, MAX_BODY_BYTES)
+    connections = _connections(settings, speaker("gateway", settings))
+    app = service_app(
+        "Tallyrun gateway",
+        _lifespan(settings, connections),
+        connections.ready,
+        MAX_BODY_BYTES,
+        connections.store.add_denial,
+    )
     for router in _routers(settings, connections, signer):
         app.include_router(router)
-    _document_tokens(app)
     return app
 
 
-def _document_tokens(app: FastAPI) -> None:
-    """Tell the OpenAPI document of bearer tokens. A FastAPI dependency would say so too, and slow every request."""
-    document = app.openapi()
-    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{"token": []}]
-
-
-def _connections(settings: GatewaySettings, signer: Signer) -> Connections:
+def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
     partition = random.randrange(REPLIES.partitions)  # noqa: S311 - it spreads replicas, and hides nothing
     return Connections(
-        store=Store(settings.database_url),
+        store=Store(settings.database_url.get_secret_value()),
         publisher=Publisher(settings.kafka_bootstrap_servers),
         replies=Replies(settings.kafka_bootstrap_servers, partition),
-        vault=ServiceClient(settings.vault_url, "vault", signer),
-        analytics=ServiceClient(settings.analytics_url, "analytics", signer),
+        vault=ServiceClient(settings.vault_url, "vault", identity),
+        analytics=ServiceClient(settings.analytics_url, "analytics", identity),
     )
 
 
 def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        operator = hashed(read_admin_token(settings.admin_token_file))
+        admin_token = read_admin_token(settings.admin_token_file)
+        SECRETS.hide(admin_token)
+        operator = hashed(admin_token)
         await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
         async with AsyncExitStack() as opened:
             for part in (connections.store, connections.replies):
@@ -106,7 +111,8 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
     store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
-    tokens, grants, providers = Tokens(store), Grants(signer), Providers.load(settings)
+    tokens, grants = Tokens(store, Lockout(settings.failed_tokens)), Grants(signer)
+    providers = Providers.load(settings)
     vault, analytics = Vault(connections.vault), Analytics(connections.analytics)
     requests = RequestLog(connections.publisher, settings.publish_seconds)
     runs = Runs(
@@ -135,5 +141,6 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
+        GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
     ]

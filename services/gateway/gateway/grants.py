@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from common.identity import Signer
+from common.identity import CHECKS, Signer
 
 MARGIN_SECONDS = 600
 """A grant outlives the run's deadline by this: the last attempt may start at the deadline."""
@@ -31,8 +31,8 @@ class Grants:
         return token
 
     def for_key(self, workspace_id: UUID, provider: str, deadline: int, key_id: UUID) -> str:
-        """Return a grant for this key alone."""
-        return self._signer.grant(workspace_id, (provider,), _needed(deadline), key_id)
+        """Return a grant to check this key alone, and for nothing else."""
+        return self._signer.grant(workspace_id, (provider,), _needed(deadline), key_id, operations=CHECKS)
 
     def _remember(self, group: tuple[UUID, str, int], token: str, expires_at: int) -> None:
         if len(self._current) >= REMEMBERED:

@@ -86,7 +86,7 @@ async def _span(consumer: AIOKafkaConsumer, asked: Span | None, since: datetime 
         return Span(max(begin, asked.next), min(end, asked.end))
     if since is None:
         return Span(begin, end)
-    found = (await consumer.offsets_for_times({_PARTITION: round(since.timestamp() * 1000)}))[_PARTITION]
+    found = (await consumer.offsets_for_times({_PARTITION: max(0, round(since.timestamp() * 1000))}))[_PARTITION]
     return Span(end if found is None else found.offset, end)
 
 

@@ -1,4 +1,4 @@
-"""Postgres: workspaces, access tokens, and the claims on runs that their callers named."""
+"""Postgres: workspaces, access tokens, grants, denials, and the claims on runs that their callers named."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
@@ -15,9 +15,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, DateTime, Text
 
 from common.errors import Conflict, NotFound, Unavailable
+from common.http import Denial
 from common.ids import new_id
 from gateway.claims import Claim
 from gateway.replay import ReplayClaim
+from gateway.service_grants import ServiceGrant
 from gateway.tokens import Caller, Role
 
 DEFAULT_WORKSPACE = "default"
@@ -60,6 +62,36 @@ class Token(_Table):
     revoked_at: Mapped[datetime | None]
 
 
+class GrantRow(_Table):
+    """A grant that an admin issued to an internal service (see `ServiceGrant`)."""
+
+    __tablename__ = "grants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id), index=True)
+    name: Mapped[str]
+    providers: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class DenialRow(_Table):
+    """A request that was refused for who sent it (see `common.http.Denial`)."""
+
+    __tablename__ = "denials"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    code: Mapped[str]
+    reason: Mapped[str]
+    caller: Mapped[str]
+    address: Mapped[str]
+    method: Mapped[str]
+    path: Mapped[str]
+
+
 class IdempotencyKey(_Table):
     """A key in use, and the run it names (see `Claim`)."""
 
@@ -96,6 +128,7 @@ class Store:
         self._engine = create_async_engine(
             url,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
         )
 
@@ -148,6 +181,37 @@ class Store:
             revoked = await session.scalar(statement.values(revoked_at=datetime.now(UTC)).returning(Token.id))
         if revoked is None:
             raise NotFound(f"no such token: {token_id}")
+
+    async def add_grant(self, grant: ServiceGrant) -> None:
+        """Store a grant's metadata; raise `NotFound` if there is no such workspace."""
+        try:
+            await self._add(GrantRow(**{**vars(grant), "providers": list(grant.providers)}))
+        except IntegrityError as error:
+            raise NotFound(f"no such workspace: {grant.workspace_id}") from error
+
+    async def grants(self, workspace_id: UUID) -> list[ServiceGrant]:
+        """Return the workspace's grants, oldest first; those that are over too."""
+        mine = select(GrantRow).where(GrantRow.workspace_id == workspace_id).order_by(GrantRow.id)
+        async with self._session() as session:
+            return [_grant(row) for row in await session.scalars(mine)]
+
+    async def grant(self, grant_id: UUID, workspace_id: UUID | None) -> ServiceGrant:
+        """Return the grant of this workspace (None: of any); raise `NotFound`."""
+        async with self._session() as session:
+            row = await session.get(GrantRow, grant_id)
+        if row is None or workspace_id not in (None, row.workspace_id):
+            raise NotFound(f"no such grant: {grant_id}")
+        return _grant(row)
+
+    async def mark_grant_revoked(self, grant_id: UUID) -> None:
+        """Note the time of the revocation; that of the first one stays."""
+        mine = GrantRow.id == grant_id, GrantRow.revoked_at.is_(None)
+        async with self._session() as session:
+            await session.execute(update(GrantRow).where(*mine).values(revoked_at=datetime.now(UTC)))
+
+    async def add_denial(self, denial: Denial) -> None:
+        """Write down who was refused what."""
+        await self._add(DenialRow(**{name: value.replace("\0", "") for name, value in vars(denial).items()}))
 
     async def add_workspace(self, name: str) -> Workspace:
         """Create a workspace; raise `Conflict` if the name is taken."""
@@ -269,6 +333,19 @@ def _caller(token: Token) -> Caller:
         role=token.role,
         operator=token.operator,
         expires_at=token.expires_at,
+    )
+
+
+def _grant(row: GrantRow) -> ServiceGrant:
+    return ServiceGrant(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        name=row.name,
+        providers=tuple(row.providers),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
     )
 
 

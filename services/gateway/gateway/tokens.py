@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 from uuid import UUID
 
+from fastapi import Request
+
 from common.errors import Forbidden, Unauthenticated
+from common.http import bearer
+from common.lockout import Lockout, address_of
 
 Role = Literal["viewer", "member", "admin"]
 RANK: dict[Role, int] = {"viewer": 0, "member": 1, "admin": 2}
@@ -55,22 +59,37 @@ class Tokens:
     """Recognises tokens, and remembers each for `CACHE_SECONDS`.
 
     So a revocation takes effect within that time on other replicas, at once on this one; an expiry at once on all.
+    An address that fails too often is locked out, but for tokens that were good here lately: whoever shares an address
+    with others could lock them out.
     """
 
-    def __init__(self, store: TokenStore) -> None:
+    def __init__(self, store: TokenStore, lockout: Lockout) -> None:
         self._store = store
+        self._lockout = lockout
         self._cache: dict[bytes, tuple[Caller, float]] = {}
 
-    async def caller(self, secret: str, role: Role) -> Caller:
-        """Return the token's holder; raise `Unauthenticated`, or `Forbidden` where its role is below `role`."""
-        if not secret:
-            raise Unauthenticated("no access token; send 'Authorization: Bearer <token>'")
-        caller = await self._holder(hashed(secret))
-        if caller is None or caller.expired():
-            raise Unauthenticated("the access token is wrong, revoked or expired")
+    async def caller(self, request: Request, role: Role) -> Caller:
+        """Return the holder of the request's token.
+
+        Raises `Unauthenticated`, `LockedOut` after too many of these, `Forbidden` where its role is below `role`.
+        """
+        caller = await self._recognised(bearer(request), address_of(request))
+        request.state.caller = caller.name
         if RANK[caller.role] < RANK[role]:
             raise Forbidden(f"this needs the role '{role}'; the token '{caller.name}' has '{caller.role}'")
         return caller
+
+    async def _recognised(self, secret: str, address: str) -> Caller:
+        digest = hashed(secret)
+        if digest not in self._cache:
+            self._lockout.check(address)
+        caller = await self._holder(digest) if secret else None
+        if caller is not None and not caller.expired():
+            return caller
+        self._lockout.failed(address)
+        if not secret:
+            raise Unauthenticated("no access token; send 'Authorization: Bearer <token>'")
+        raise Unauthenticated("the access token is wrong, revoked or expired")
 
     def forget(self) -> None:
         """Ask the store again from now on."""
@@ -84,6 +103,8 @@ class Tokens:
         caller = await self._store.token_holder(digest)
         if caller is not None:
             self._remember(digest, caller)
+        else:
+            self._cache.pop(digest, None)
         return caller
 
     def _remember(self, digest: bytes, caller: Caller) -> None:

@@ -44,6 +44,10 @@ class Vault:
         """Stop every use of the key; raise `NotFound`."""
         await self._client.call("DELETE", f"/workspaces/{workspace_id}/keys/{key_id}", params={"actor": actor})
 
+    async def revoke(self, workspace_id: UUID, grant_id: UUID, actor: str) -> None:
+        """Honour the grant no more, and have every runner told."""
+        await self._client.call("DELETE", f"/workspaces/{workspace_id}/grants/{grant_id}", params={"actor": actor})
+
 
 def _version(workspace_id: UUID, saved: SavedKey) -> str:
     return f"/workspaces/{workspace_id}/keys/{saved.key_id}/versions/{saved.version}"

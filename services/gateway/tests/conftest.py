@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx2
 import pytest
 from aiohttp import web
@@ -121,9 +122,13 @@ class PlayedVault(Played):
         self.secrets: dict[str, str] = {}
         self.keys: dict[str, Body] = {}
         self.erased: list[str] = []
+        self.revoked: list[str] = []
 
     def answer(self, method: str, path: list[str], body: Body) -> web.Response:
         key_id = path[3] if len(path) > 3 else ""
+        if path[2] == "grants":
+            self.revoked.append(key_id)
+            return web.Response(status=204)
         match method, path[4:]:
             case "GET", []:
                 return self._listed(key_id) if key_id else web.json_response(list(self.keys.values()))
@@ -293,6 +298,14 @@ async def running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
 async def gateway(kafka: str, settings_for: SettingsFor) -> AsyncIterator[Gateway]:
     async with running(settings_for(kafka_bootstrap_servers=kafka)) as gateway:
         yield gateway
+
+
+@pytest.fixture
+async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection beside the gateway's, to look into its tables."""
+    connection = await asyncpg.connect(database.replace("+asyncpg", ""))
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from services.gateway.tests.conftest import PROMPT, Gateway, PlayedRunner, SettingsFor, error_of, running
 
@@ -25,25 +26,73 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/api/tokens", {"name": "x", "role": "viewer"}, "admin"),
     ("GET", "/api/tokens", None, "admin"),
     ("DELETE", f"/api/tokens/{ANY_ID}", None, "admin"),
+    ("POST", "/api/grants", {"name": "x", "providers": ["nobody"], "expiresAt": "2020-01-01T00:00:00Z"}, "admin"),
+    ("GET", "/api/grants", None, "admin"),
+    ("DELETE", f"/api/grants/{ANY_ID}", None, "admin"),
 ]
 
 
-async def test_every_role_may_do_its_part_and_no_more(gateway: Gateway, runner: PlayedRunner) -> None:
+async def test_every_role_may_do_its_part_and_no_more_and_each_denial_is_written_down(
+    gateway: Gateway, runner: PlayedRunner, sql: asyncpg.Connection
+) -> None:
+    denied = []
     for role, rank in tokens.RANK.items():
         headers = gateway.calling(await gateway.token(role))
         for method, path, body, needed in ROUTES:
             answer = await gateway.http.request(method, path, json=body, headers=headers)
             refused = answer.status_code == 403
             assert refused == (rank < tokens.RANK[needed]), (role, method, path, answer.text)  # type: ignore[index] # a role
-            assert not refused or error_of(answer) == (403, "forbidden")
+            if refused:
+                assert error_of(answer) == (403, "forbidden")
+                denied.append((f"a {role}", "forbidden", method, path))
+    written = await sql.fetch("SELECT caller, code, method, path FROM denials ORDER BY id")
+    assert [tuple(row) for row in written] == denied
+    assert len(denied) == 17
 
 
-async def test_without_a_token_nobody_does_anything(gateway: Gateway) -> None:
-    for value in ("", "Bearer", "Bearer wrong", "Basic wrong", "Bearer é"):
-        for method, path, body, _ in ROUTES:
-            headers = [(b"authorization", value.encode())]
-            answer = await gateway.http.request(method, path, json=body, headers=headers)
-            assert error_of(answer) == (401, "unauthenticated"), (path, value)
+async def test_an_operators_route_denies_an_admin_and_writes_it_down(gateway: Gateway, sql: asyncpg.Connection) -> None:
+    admin = gateway.calling(await gateway.token("admin"))
+    routes = [("POST", "/api/workspaces", {"name": "x"}), ("GET", "/api/rejected", None)]
+    for method, path, body in [*routes, ("POST", "/api/rejected/replay", {})]:
+        answer = await gateway.http.request(method, path, json=body, headers=admin)
+        assert error_of(answer) == (403, "forbidden"), path
+    assert await sql.fetchval("SELECT count(*) FROM denials WHERE caller = 'a admin'") == 3
+
+
+async def test_without_a_token_nobody_does_anything(
+    kafka: str, settings_for: SettingsFor, sql: asyncpg.Connection
+) -> None:
+    values = ("", "Bearer", "Bearer wrong", "Basic wrong", "Bearer é")
+    async with running(settings_for(kafka_bootstrap_servers=kafka, failed_tokens=1000)) as gateway:
+        for value in values:
+            for method, path, body, _ in ROUTES:
+                headers = [(b"authorization", value.encode())]
+                answer = await gateway.http.request(method, path, json=body, headers=headers)
+                assert error_of(answer) == (401, "unauthenticated"), (path, value)
+                assert answer.headers["www-authenticate"] == "Bearer"
+    counted = await sql.fetchval("SELECT count(*) FROM denials WHERE code = 'unauthenticated' AND caller = ''")
+    assert counted == len(values) * len(ROUTES)
+
+
+async def test_guesses_are_cut_short_for_who_was_not_good_here_lately(
+    gateway: Gateway, sql: asyncpg.Connection
+) -> None:
+    seen, unseen = gateway.calling(await gateway.token("viewer")), gateway.calling(await gateway.token("viewer"))
+    assert (await gateway.http.get("/api/workspaces", headers=seen)).status_code == 200
+    wrong = [await gateway.http.get("/api/workspaces", headers=gateway.calling(f"guess {n}")) for n in range(25)]
+    assert [answer.status_code for answer in wrong] == [401] * 20 + [429] * 5
+    assert error_of(wrong[-1]) == (429, "locked_out")
+    assert 0 < int(wrong[-1].headers["retry-after"]) <= 60
+    assert await sql.fetchval("SELECT count(*) FROM denials") == 20
+    assert (await gateway.http.get("/api/workspaces", headers=seen)).status_code == 200
+    assert error_of(await gateway.http.get("/api/workspaces", headers=unseen)) == (429, "locked_out")
+
+
+async def test_a_new_token_and_every_other_answer_stay_out_of_caches(gateway: Gateway) -> None:
+    issued = await gateway.http.post("/api/tokens", json={"name": "ann", "role": "viewer"})
+    for answer in (issued, await gateway.http.get("/api/workspaces"), await gateway.http.get("/nowhere")):
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_the_token_comes_before_the_body(gateway: Gateway) -> None:

@@ -37,7 +37,7 @@ def test_memory_is_bounded() -> None:
         def __init__(self) -> None:
             self.signed = 0
 
-        def grant(self, *_: object) -> str:
+        def grant(self, *_: object, **__: object) -> str:
             self.signed += 1
             return str(self.signed)
 

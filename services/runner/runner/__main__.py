@@ -1,5 +1,6 @@
 """`python -m runner`."""
 
+from common.core_dumps import forbid_core_dumps
 from common.http import serve
 from common.logs import configure_logging
 from common.providers import ProviderSettings
@@ -11,6 +12,7 @@ def main() -> None:
     """Run one runner until SIGTERM."""
     settings = RunnerSettings()
     configure_logging("runner", settings.log_level)
+    forbid_core_dumps()
     serve(create_app(settings, ProviderSettings()), settings.host, settings.runner_port, drain_seconds=1)
 
 

@@ -10,16 +10,17 @@ from fastapi import FastAPI
 from prometheus_client import Counter, Gauge
 
 from common.admission import Admission
+from common.callers import speaker
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
 from common.errors import Unavailable
 from common.http import ServiceClient, service_app
-from common.identity import Signer, Verifier
+from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.providers import Providers, ProviderSettings
 from runner.complete import Completions
 from runner.consumer import RunConsumer
 from runner.dispatch import Dispatcher, GivenBack, Slot, Turn
-from runner.evictions import eviction_broker
+from runner.evictions import Evictions
 from runner.execute import Executor
 from runner.halt import Halt
 from runner.handover import Handovers
@@ -54,7 +55,7 @@ class Runner:
         specs = Providers.load(provider_settings).all()
         self._providers = {spec.name: provider_for(spec) for spec in specs}
         self._catalogues = {spec.name: spec.catalogue for spec in specs}
-        self._vault = ServiceClient(str(settings.vault_url), "vault", Signer.load("runner", settings.identity_dir))
+        self._vault = ServiceClient(str(settings.vault_url), "vault", speaker("runner", settings))
         leases = Leases(HttpVault(self._vault))
         self._publisher = Publisher(bootstrap)
         self._completions = Completions(self._publisher)
@@ -78,7 +79,7 @@ class Runner:
         self.consumer = RunConsumer(
             bootstrap, settings.runner_group, settings.session_seconds, self._halt, self._lane, self._give_up
         )
-        self._evictions = eviction_broker(bootstrap, leases)
+        self._evictions = Evictions(bootstrap, leases)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -91,7 +92,7 @@ class Runner:
             await self._publisher.start()
             stack.push_async_callback(self._publisher.close)
             await self._evictions.start()
-            stack.push_async_callback(self._evictions.stop)
+            stack.push_async_callback(self._evictions.close)
             beating = asyncio.create_task(self.consumer.beat())
             tasks = [asyncio.create_task(self.consumer.run()), asyncio.create_task(self._dispatcher.run())]
             try:

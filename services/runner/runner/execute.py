@@ -144,8 +144,8 @@ class Executor:
         """Return a lease; a vault that is away is waited for until the deadline."""
         run = admitted.request
         while True:
-            if admitted.grant.expired(time.time()):
-                raise GrantRefused("the run's grant had expired when its turn came")
+            if (fault := admitted.grant.fault(time.time())) is not None:
+                raise GrantRefused(f"{fault}: so it was when the run's turn came")
             try:
                 return await self._leases.get(run, admitted.grant, admitted.token)
             except Unavailable as error:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from common.contracts.credentials_v1 import Lease, LeaseRequest
 from common.contracts.runs_v1 import RunRequested
+from common.errors import GrantRefused
 from common.identity import Grant
 from common.singleflight import Singleflight
 
@@ -15,7 +16,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 REMEMBERED = 10_000
-"""Leases and evictions kept at most; the oldest go first."""
+"""Leases, evictions and revocations kept at most; the oldest go first."""
 
 Slot = tuple[UUID, str, UUID | None]
 """(grant id, provider, key id): what a lease is for."""
@@ -43,20 +44,36 @@ class Leases:
         self._held: dict[Slot, _Held] = {}
         self._fetches: Singleflight[Lease] = Singleflight()
         self._evicted: dict[UUID, int] = {}
+        self._revoked: dict[UUID, None] = {}
 
     async def get(self, run: RunRequested, grant: Grant, token: str) -> Lease:
-        """Return a lease for the run; runs that need the same one at the same time share one call to the vault."""
+        """Return a lease for the run, or raise `GrantRefused`, or what the vault refuses with.
+
+        Runs that need the same one at the same time share one call to the vault.
+        """
+        self._check(grant.grant_id)
         slot = (grant.grant_id, run.provider, run.key_id)
         held = self._held.get(slot)
         if held is not None and self._clock() < held.expires:
             return held.lease
         request = LeaseRequest(grant=token, provider=run.provider, operation=run.operation, key_id=run.key_id)
-        return await self._fetches.ask(slot, lambda: self._fetch(slot, request))
+        lease = await self._fetches.ask(slot, lambda: self._fetch(slot, request))
+        self._check(grant.grant_id)  # it may have been revoked while the lease was on its way
+        return lease
 
     def evict(self, key_id: UUID, revision: int) -> None:
         """Drop every lease of this key older than that revision, one that is still on its way included."""
         _remember(self._evicted, key_id, max(revision, self._evicted.get(key_id, 0)))
         self._held = {slot: held for slot, held in self._held.items() if not self._overtaken(held.lease)}
+
+    def revoke(self, grant_id: UUID) -> None:
+        """Drop every lease of this grant, and refuse it from now on; past what is remembered, the vault refuses."""
+        _remember(self._revoked, grant_id, None)
+        self._held = {slot: held for slot, held in self._held.items() if slot[0] != grant_id}
+
+    def forget(self) -> None:
+        """Drop every lease."""
+        self._held = {}
 
     def drop(self, lease: Lease) -> None:
         """Forget a lease whose key the provider refused: the next run asks the vault again."""
@@ -70,6 +87,10 @@ class Leases:
             lease = await self._vault.lease(request)
         _remember(self._held, slot, _Held(lease, asked + lease.ttl_ms / 1000))
         return lease
+
+    def _check(self, grant_id: UUID) -> None:
+        if grant_id in self._revoked:
+            raise GrantRefused("the run's grant was revoked")
 
     def _overtaken(self, lease: Lease) -> bool:
         return lease.revision < self._evicted.get(lease.key_id, 0)

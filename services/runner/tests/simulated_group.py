@@ -299,7 +299,7 @@ class Process(app.Runner):
         with pytest.MonkeyPatch.context() as patch:
             for name in ("Publisher", "Journal", "Leases", "provider_for"):
                 patch.setattr(app, name, lambda _: self)
-            for name in ("HttpVault", "ServiceClient", "eviction_broker"):
+            for name in ("HttpVault", "ServiceClient", "Evictions"):
                 patch.setattr(app, name, lambda *_: SimpleNamespace())
             patch.setattr(app, "Limits", lambda seconds: Limits(seconds, world.clock.monotonic))
             patch.setattr(Signer, "load", lambda *_: identities()[0])

@@ -13,7 +13,7 @@ from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import Cost, RunRequested
 from common.errors import GrantRefused, NoApiKey, TallyrunError, Unavailable
-from common.identity import Grant
+from common.identity import RUNS, Grant
 from common.ids import new_id, now_ms
 from common.providers import Providers, ProviderSettings
 from embedded.simulator import Running, running
@@ -83,7 +83,14 @@ def run(**changes: Any) -> Admitted:
         body={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Name a river."}]},
         prompt_id="rivers", labels={"team": "geo"}, deadline=now + 30_000, publish_by=now + 5_000, accepted_at=now - 40,
     ).model_copy(update=changes)  # fmt: skip
-    grant = Grant(grant_id=uuid4(), workspace_id=WORKSPACE, providers=(request.provider,), expires_at=2**31)
+    grant = Grant(
+        grant_id=uuid4(),
+        workspace_id=WORKSPACE,
+        providers=(request.provider,),
+        operations=RUNS,
+        issued_at=0,
+        expires_at=2**31,
+    )
     return Admitted(request, grant, "token")
 
 

@@ -3,16 +3,19 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import pytest
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import Lease, LeaseRequest
 from common.contracts.runs_v1 import RunRequested
-from common.errors import NoApiKey
-from common.identity import Grant
+from common.errors import GrantRefused, NoApiKey
+from common.identity import RUNS, Grant
 from runner.leases import Leases
 
 WORKSPACE, KEY = uuid4(), uuid4()
-GRANT = Grant(grant_id=uuid4(), workspace_id=WORKSPACE, providers=("openai",), expires_at=2**31)
+GRANT = Grant(
+    grant_id=uuid4(), workspace_id=WORKSPACE, providers=("openai",), expires_at=2**31, operations=RUNS, issued_at=0
+)
 RUN = RunRequested(
     run_id=uuid4(), workspace_id=WORKSPACE, operation="chat", provider="openai", model="gpt-4o", body={},
     deadline=2, publish_by=2, accepted_at=1,
@@ -97,6 +100,39 @@ async def test_a_lease_that_an_eviction_overtook_is_not_used() -> None:
     leases.evict(KEY, revision=2)
     vault.hold.set()
     assert (await waiting).revision == 2
+
+
+async def test_a_revoked_grant_is_refused_without_asking() -> None:
+    vault = CountingVault()
+    leases = Leases(vault)
+    await leases.get(RUN, GRANT, "token")
+    leases.revoke(GRANT.grant_id)
+    for _ in range(2):
+        with pytest.raises(GrantRefused, match="revoked"):
+            await leases.get(RUN, GRANT, "token")
+    assert vault.asked == 1
+    assert await leases.get(RUN, GRANT.model_copy(update={"grant_id": uuid4()}), "other")
+
+
+async def test_a_lease_that_a_revocation_overtook_is_not_used() -> None:
+    vault = CountingVault()
+    vault.hold = asyncio.Event()
+    leases = Leases(vault)
+    waiting = [asyncio.create_task(leases.get(RUN, GRANT, "token")) for _ in range(3)]
+    await vault.was_asked.wait()
+    leases.revoke(GRANT.grant_id)
+    vault.hold.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, GrantRefused) for result in results)
+
+
+async def test_forgetting_drops_every_lease() -> None:
+    vault = CountingVault()
+    leases = Leases(vault)
+    await leases.get(RUN, GRANT, "token")
+    leases.forget()
+    await leases.get(RUN, GRANT, "token")
+    assert vault.asked == 2
 
 
 async def test_a_refusal_reaches_every_run_and_is_not_remembered() -> None:

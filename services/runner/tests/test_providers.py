@@ -12,6 +12,7 @@ from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 from aiohttp import web
@@ -22,7 +23,7 @@ from common.errors import RUN_ERRORS
 from common.providers import ProviderSpec, Wire
 from embedded.simulator import Running, running
 from runner.providers import Answer, CallFailed, Provider, connections, provider_for
-from runner.providers.failures import retry_after
+from runner.providers.failures import Callee, retry_after
 
 OPERATIONS: dict[Wire, Operation] = {"openai": "chat", "anthropic": "messages"}
 PROMPT = "Name three rivers in Europe, please."
@@ -369,6 +370,15 @@ async def test_no_key_in_messages_answers_or_debug_logs(
     logged = "".join(f"{record.getMessage()} {record.args} {record.exc_text}" for record in caplog.records)
     assert "http" in logged.lower(), "nothing was logged at all"
     assert key.get_secret_value() not in logged + repr(provider) + repr(vars(provider))
+
+
+@pytest.mark.parametrize("written", [
+    "a/b<c>&d+e=f-0123", "a\\/b<c>&d+e=f-0123", "a/b\\u003cc\\u003e\\u0026d\\u002be\\u003df-0123",
+    "a\\/b\\u003Cc\\u003E\\u0026d\\u002Be\\u003Df-0123",
+])  # fmt: skip
+def test_a_key_is_hidden_however_json_writes_it(written: str) -> None:
+    callee = Callee("openai", "gpt-4o", SecretStr("a/b<c>&d+e=f-0123"))
+    assert callee.said(httpx2.Response(401, text=f'{{"message": "{written}!"}}')) == '{"message": "[key]!"}'
 
 
 async def test_check_verifies_a_key_without_tokens(simulator: Running, provider: Provider, key: SecretStr) -> None:

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from tests.support.keyring import QuickMasterKey
 
 from common.contracts.credentials_v1 import KeyView
+from common.contracts.runs_v1 import Operation
 from common.contracts.topics import CREDENTIALS_CHANGED
-from common.identity import Signer
+from common.identity import CHECKS, RUNS, Signer
 from common.ids import new_id
 from common.kafka import partition_news
 from vault import envelope as envelope_module
@@ -125,9 +126,12 @@ def new_grant(gateway_signer: Signer, workspace: UUID) -> NewGrant:
         seconds: int = 600,
         key_id: UUID | str | None = None,
         to: UUID = workspace,
+        operations: tuple[Operation, ...] = (*RUNS, *CHECKS),
+        grant_id: UUID | None = None,
     ) -> str:
         key = None if key_id is None else UUID(str(key_id))
-        return gateway_signer.grant(to, providers, int(time.time()) + seconds, key)
+        expires_at = int(time.time()) + seconds
+        return gateway_signer.grant(to, providers, expires_at, key, operations=operations, grant_id=grant_id)
 
     return new_grant
 

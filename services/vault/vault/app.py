@@ -5,16 +5,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from common.http import service_app
+from common.callers import Callers
+from common.http import Denial, service_app
 from common.identity import Signer, Verifier
 from common.kafka import Publisher, declare_topics
+from vault.audit import denied_entry
 from vault.audit_key import read_audit_key
 from vault.changes import Changes
+from vault.grants import Grants
 from vault.heads import Heads, publishing, to_topic
 from vault.keyring import Keyring
 from vault.keys import Keys
 from vault.leases import Leases
-from vault.routes import key_routes, lease_routes
+from vault.routes import AUDIENCE, grant_routes, key_routes, lease_routes
 from vault.settings import VaultSettings
 from vault.sources import close, read_sources, unlock
 from vault.store import Store
@@ -29,10 +32,16 @@ def create_app(settings: VaultSettings) -> FastAPI:
     sources = read_sources(settings)
     store = Store(settings.database_url.get_secret_value())
     publisher = Publisher(settings.kafka_bootstrap_servers)
-    verifier = Verifier.load(settings.identity_dir)
+    callers = Callers.load(AUDIENCE, settings)
     keyring = Keyring(store, sources)
-    keys = Keys(store, keyring, Changes(publisher).announce)
+    changes = Changes(publisher)
+    keys = Keys(store, keyring, changes.announce)
+    leases = Leases(store, keyring, Verifier.load(settings.identity_dir))
     heads = Heads(store, Signer.load("vault", settings.identity_dir), to_topic(publisher))
+
+    async def denied(denial: Denial) -> None:
+        async with store.transaction() as transaction:
+            await transaction.audit(denied_entry(denial))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -49,7 +58,8 @@ def create_app(settings: VaultSettings) -> FastAPI:
             await closing.enter_async_context(publishing(heads))
             yield
 
-    app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES)
-    app.include_router(key_routes(keys, verifier))
-    app.include_router(lease_routes(Leases(store, keyring, verifier), verifier))
+    app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES, denied)
+    app.include_router(key_routes(keys, callers))
+    app.include_router(grant_routes(Grants(store, changes.announce), callers))
+    app.include_router(lease_routes(leases, callers))
     return app

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
+from common.http import Denial
 from common.ids import now_ms
 
-Action = Literal["save", "activate", "erase", "deactivate", "lease", "import"]
+Action = Literal["save", "activate", "erase", "deactivate", "lease", "import", "revoke", "deny"]
 DONE = "done"
 
 
@@ -28,3 +29,9 @@ class AuditEntry:
     grant_id: UUID | None = None
     operation: str | None = None
     at: int = field(default_factory=now_ms)
+
+
+def denied_entry(denial: Denial) -> AuditEntry:
+    """Return what is written down of a request that was refused at the door."""
+    actor = denial.caller or f"unknown, from {denial.address}"
+    return AuditEntry("deny", actor, outcome=denial.code, operation=f"{denial.method} {denial.path}")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from vault.audit import AuditEntry
+from vault.envelope import derive
 
 NO_WORKSPACE = UUID(int=0)
 """The chain of what has no workspace: a lease asked for under a grant that was not genuine."""
@@ -64,19 +65,13 @@ class AuditKey:
         return hmac.compare_digest(self._mac(row.seq, row.previous, row.entry), row.mac)
 
     def _mac(self, seq: int, previous: bytes, entry: AuditEntry) -> bytes:
-        key = hkdf(self._secret, KEY_INFO + chain_of(entry).bytes)
+        key = derive(self._secret, KEY_INFO + chain_of(entry).bytes)
         return hmac.digest(key, b"".join(_parts(seq, previous, entry)), "sha256")
 
 
 def chain_of(entry: AuditEntry) -> UUID:
     """Return the chain an entry belongs to."""
     return entry.workspace_id or NO_WORKSPACE
-
-
-def hkdf(secret: bytes, info: bytes) -> bytes:
-    """Return the first 32 bytes of HKDF with SHA-256 and no salt (RFC 5869): one block needs no more than this."""
-    extracted = hmac.digest(bytes(32), secret, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
 def _parts(seq: int, previous: bytes, entry: AuditEntry) -> Iterator[bytes]:

@@ -46,6 +46,9 @@ class Transaction(Protocol):
     async def pending(self, workspace_id: UUID, provider: str, key_id: UUID) -> SealedKey | None:
         """Return the pending version of that key."""
 
+    async def revoked(self, grant_id: UUID) -> bool:
+        """Whether the grant was revoked."""
+
     async def audit(self, entry: AuditEntry) -> None:
         """Write it down."""
 
@@ -112,6 +115,8 @@ async def _decide(transaction: Transaction, grant: Grant | None, request: LeaseR
     now = now_ms()
     if (reason := refusal(grant, request, now)) is not None:
         return GrantRefused(reason)
+    if await transaction.revoked(grant.grant_id):
+        return GrantRefused("the grant was revoked")
     if (key := await _find(transaction, grant, request)) is None:
         return _no_key(request)
     if key.expires_at is not None and key.expires_at <= now:
@@ -121,10 +126,12 @@ async def _decide(transaction: Transaction, grant: Grant | None, request: LeaseR
 
 def refusal(grant: Grant, request: LeaseRequest, now: int) -> str | None:
     """Return why a genuine grant does not cover this request at `now` (UTC ms), or None if it does."""
-    if _left_ms(grant, now) <= 0:
-        return "the grant has expired"
+    if (fault := grant.fault(now / 1000)) is not None:
+        return fault
     if request.provider not in grant.providers:
         return f"the grant does not cover provider '{request.provider}'"
+    if request.operation not in grant.operations:
+        return f"the grant does not cover operation '{request.operation}'"
     if grant.key_id is not None and request.key_id not in (None, grant.key_id):
         return "the grant is for another key"
     if request.operation == "check" and grant.key_id is None:

@@ -1,40 +1,26 @@
 """HTTP in: who may call what, and nothing else."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from common.contracts.credentials_v1 import Activate, KeyHistory, KeyView, LeaseRequest, SavedKey, SaveKey
+from common.callers import Callers
+from common.contracts.credentials_v1 import Activate, KeyHistory, KeyView, Lease, LeaseRequest, SavedKey, SaveKey
 from common.contracts.runs_v1 import Name
-from common.errors import Forbidden
-from common.http import bearer, json_response
-from common.identity import Verifier
+from common.http import json_response
+from vault.grants import Grants
 from vault.keys import Keys
 from vault.leases import Leases
 
 AUDIENCE = "vault"
+RUNNER = "runner"
 NO_STORE = {"cache-control": "no-store"}
 
 
-def only(service: str, verifier: Verifier) -> Callable[[Request], Awaitable[str]]:
-    """Return a dependency that lets this one service in and returns its name; others are `Forbidden`."""
-
-    async def caller(request: Request) -> str:
-        name = verifier.service(bearer(request), AUDIENCE)
-        if name != service:
-            raise Forbidden(f"{name} may not call this: only {service} may")
-        return name
-
-    return caller
-
-
-def key_routes(keys: Keys, verifier: Verifier) -> APIRouter:
+def key_routes(keys: Keys, callers: Callers) -> APIRouter:
     """Return what the gateway may call."""
-    router = APIRouter(
-        prefix="/workspaces/{workspace_id}/keys", tags=["keys"], dependencies=[Depends(only("gateway", verifier))]
-    )
+    router = APIRouter(prefix="/workspaces/{workspace_id}/keys", tags=["keys"], route_class=callers.only("gateway"))
 
     @router.post("", status_code=201)
     async def save(workspace_id: UUID, body: SaveKey) -> SavedKey:
@@ -63,14 +49,24 @@ def key_routes(keys: Keys, verifier: Verifier) -> APIRouter:
     return router
 
 
-def lease_routes(leases: Leases, verifier: Verifier) -> APIRouter:
-    """Return what a runner may call."""
-    router = APIRouter(tags=["leases"])
-    runner = only("runner", verifier)
+def grant_routes(grants: Grants, callers: Callers) -> APIRouter:
+    """Return what the gateway may do about grants; to issue them takes no vault."""
+    router = APIRouter(prefix="/workspaces/{workspace_id}/grants", tags=["grants"], route_class=callers.only("gateway"))
 
-    @router.post("/leases")
-    async def lease(body: LeaseRequest, caller: Annotated[str, Depends(runner)]) -> Response:
-        leased = await leases.lease(body, caller)
+    @router.delete("/{grant_id}", status_code=204)
+    async def revoke(workspace_id: UUID, grant_id: UUID, actor: Annotated[Name, Query()]) -> None:
+        await grants.revoke(workspace_id, grant_id, actor)
+
+    return router
+
+
+def lease_routes(leases: Leases, callers: Callers) -> APIRouter:
+    """Return what a runner may call."""
+    router = APIRouter(tags=["leases"], route_class=callers.only(RUNNER))
+
+    @router.post("/leases", response_model=Lease)
+    async def lease(body: LeaseRequest) -> Response:
+        leased = await leases.lease(body, RUNNER)
         return json_response(leased.model_dump_json().encode(), headers=NO_STORE)
 
     return router

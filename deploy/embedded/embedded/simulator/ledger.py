@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from common.ids import now_ms
 from embedded.simulator.prompt import Call, digest
 
 USAGE = ("input", "cached", "cache_writes", "output", "reasoning")
@@ -25,6 +26,7 @@ class Ledger:
         self._statuses: Counter[int] = Counter()
         self._models: Counter[str] = Counter()
         self._keys: Counter[str] = Counter()
+        self._last_called: dict[str, int] = {}
         self._served: Counter[int] = Counter()
         self._failed: Counter[int] = Counter()
         self._usage: dict[str, Counter[str]] = {}
@@ -42,6 +44,7 @@ class Ledger:
         self._statuses[status] += 1
         self._models[call.model] += 1
         self._keys[digest(call.key)] += 1
+        self._last_called[digest(call.key)] = now_ms()
         (self._served if status == 200 else self._failed)[int(call.digest, 16)] += 1
 
     def charged(self, model: str, usage: Mapping[str, int]) -> None:
@@ -60,6 +63,7 @@ class Ledger:
             "statuses": {str(status): count for status, count in self._statuses.items()},
             "models": dict(self._models),
             "keys": dict(self._keys),
+            "last_called": self._last_called,
             "usage": {model: {name: used[name] for name in USAGE} for model, used in self._usage.items()},
             "prompts": len(self._served),
             "repeated": {f"{key:016x}": count for key, count in self._served.items() if count > 1},

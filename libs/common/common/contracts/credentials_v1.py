@@ -3,12 +3,24 @@
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 
 from common.contracts.event import Event
 from common.contracts.runs_v1 import Millis, Name, Operation
+from common.redaction import SECRETS
 
-RevealedSecret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+
+def _hidden(secret: SecretStr) -> SecretStr:
+    """Keep out of this process's log what comes by here, whoever writes it there."""
+    SECRETS.hide(secret.get_secret_value())
+    return secret
+
+
+RevealedSecret = Annotated[
+    SecretStr,
+    AfterValidator(_hidden),
+    PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json"),
+]
 """Masked in repr, logs and tracebacks; in the clear only in the JSON of the one call that must carry it."""
 
 
@@ -88,7 +100,7 @@ class LeaseRequest(_Message):
     A `check` leases the pending version of the grant's key; every other operation an active one.
     """
 
-    grant: str = Field(max_length=4096)
+    grant: str = Field("", max_length=4096, description="none is refused as a wrong one is, and written down")
     provider: Name
     operation: Operation
     key_id: UUID | None = None
@@ -116,3 +128,25 @@ class CredentialsChanged(Event):
     key_id: UUID
     revision: int
     reason: Literal["activated", "deactivated"]
+
+    @property
+    def subject(self) -> bytes:
+        """The record's key."""
+        return str(self.key_id).encode()
+
+
+class GrantRevoked(Event):
+    """Vault → every runner: drop the leases of this grant, and refuse it from now on. Keyed by the grant id.
+
+    It has no revision: a revocation is final, so that it comes after every lease of the grant, whichever is read first.
+    """
+
+    TYPE: ClassVar[str] = "credentials.v1.grant_revoked"
+
+    workspace_id: UUID
+    grant_id: UUID
+
+    @property
+    def subject(self) -> bytes:
+        """The record's key."""
+        return str(self.grant_id).encode()

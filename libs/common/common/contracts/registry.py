@@ -17,6 +17,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.started": runs_v1.RunStarted,
     "credentials.v1.changed": credentials_v1.CredentialsChanged,
     "audit.v1.heads": audit_v1.AuditHeads,
+    "credentials.v1.grant_revoked": credentials_v1.GrantRevoked,
 }
 
 

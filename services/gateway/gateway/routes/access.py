@@ -1,22 +1,18 @@
 """`/api/workspaces` and `/api/tokens`: who may do what, where."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, AwareDatetime
 from pydantic_core import PydanticCustomError
 
-from common.contracts.answers_v1 import Answer
+from common.contracts.answers_v1 import Answer, Success
 from common.errors import Forbidden
-from common.http import bearer
-from gateway.routes.wire import body_of, data, done, read
+from gateway.routes.wire import Asked, Done, Named, body_of, data, done, read
 from gateway.store import Store, Token, Workspace
 from gateway.tokens import Role, Tokens, hashed, new_secret
-
-Named = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
 
 
 def _ahead(moment: datetime) -> datetime:
@@ -25,17 +21,13 @@ def _ahead(moment: datetime) -> datetime:
     return moment
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
-
-
-class NewWorkspace(_Asked):
+class NewWorkspace(Asked):
     """A workspace to create."""
 
     name: Named
 
 
-class NewToken(_Asked):
+class NewToken(Asked):
     """A token to issue. `name` is the user that its runs count for; without `expires_at` it holds until revoked."""
 
     name: Named
@@ -78,28 +70,30 @@ class AccessRoutes:
         self._store = store
         self.router = APIRouter(prefix="/api", tags=["access"])
         add = self.router.add_api_route
-        add("/workspaces", self.create_workspace, methods=["POST"], openapi_extra=body_of(NewWorkspace))
-        add("/workspaces", self.workspaces, methods=["GET"])
-        add("/tokens", self.issue_token, methods=["POST"], openapi_extra=body_of(NewToken))
-        add("/tokens", self.tokens, methods=["GET"])
-        add("/tokens/{token_id}", self.revoke_token, methods=["DELETE"])
+        new: dict[str, Any] = {"methods": ["POST"], "status_code": 201}
+        created, issued = Success[WorkspaceAnswer], Success[IssuedToken]
+        add("/workspaces", self.create_workspace, **new, response_model=created, openapi_extra=body_of(NewWorkspace))
+        add("/workspaces", self.workspaces, methods=["GET"], response_model=Success[list[WorkspaceAnswer]])
+        add("/tokens", self.issue_token, **new, response_model=issued, openapi_extra=body_of(NewToken))
+        add("/tokens", self.tokens, methods=["GET"], response_model=Success[list[TokenAnswer]])
+        add("/tokens/{token_id}", self.revoke_token, methods=["DELETE"], response_model=Done)
 
     async def create_workspace(self, request: Request) -> Response:
         """Create a workspace (the operator alone)."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         if not caller.operator:
             raise Forbidden("only the operator may create workspaces")
         return data(_workspace(await self._store.add_workspace((await read(request, NewWorkspace)).name)), 201)
 
     async def workspaces(self, request: Request) -> Response:
         """Answer the caller's workspace; the operator's answer lists all."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         found = await self._store.workspaces(None if caller.operator else caller.workspace_id)
         return data([_workspace(workspace) for workspace in found])
 
     async def issue_token(self, request: Request) -> Response:
         """Issue a token for the caller's workspace; the operator may name any."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         asked = await read(request, NewToken)
         secret = new_secret()
         workspace_id = caller.acting_for(asked.workspace_id)
@@ -110,13 +104,13 @@ class AccessRoutes:
         self, request: Request, workspace_id: Annotated[UUID | None, Query(alias="workspaceId")] = None
     ) -> Response:
         """Answer the workspace's tokens, without their secrets."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         found = await self._store.tokens(caller.acting_for(workspace_id))
         return data([_token(token) for token in found])
 
     async def revoke_token(self, request: Request, token_id: UUID) -> Response:
         """Revoke a token, within a few seconds everywhere."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         await self._store.revoke_token(token_id, None if caller.operator else caller.workspace_id)
         self._tokens.forget()
         return done("token revoked")

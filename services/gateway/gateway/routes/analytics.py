@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from common.contracts.answers_v1 import Period
-from common.http import bearer, json_response
+from common.contracts.answers_v1 import Overview, Period, Success
+from common.http import json_response
 from gateway.analytics import Analytics
 from gateway.tokens import Tokens
 
@@ -15,9 +15,9 @@ class AnalyticsRoutes:
         self._tokens = tokens
         self._analytics = analytics
         self.router = APIRouter(prefix="/api/analytics", tags=["analytics"])
-        self.router.add_api_route("/overview", self.overview, methods=["GET"])
+        self.router.add_api_route("/overview", self.overview, methods=["GET"], response_model=Success[Overview])
 
     async def overview(self, request: Request, period: Period = "30d") -> Response:
         """Answer what the period's runs used and cost, and how that compares with the period before."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         return json_response(await self._analytics.overview(caller.workspace_id, period))

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from common.http import bearer
+from common.contracts.answers_v1 import Success
 from gateway.analytics import Analytics
 from gateway.connect import Connecting, NewKey
-from gateway.keys import history, listed
-from gateway.routes.wire import body_of, data, done, read
+from gateway.keys import HistoryAnswer, KeyAnswer, history, listed
+from gateway.routes.wire import Done, body_of, data, done, read
 from gateway.tokens import Tokens
 from gateway.vault import Vault
 
@@ -24,6 +24,10 @@ def _sendable(secret: SecretStr) -> SecretStr:
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise PydanticCustomError("api_key", "a provider key is a word of printable ASCII characters")
     return SecretStr(text)
+
+
+SENDABLE = {"pattern": r"^\s*[!-~]+\s*$"}
+"""What `_sendable` lets through, for the document."""
 
 
 def _storable(time: datetime) -> datetime:
@@ -38,7 +42,7 @@ class ConnectRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     provider: Annotated[str, Field(min_length=1, max_length=64)]
-    api_key: Annotated[SecretStr, Field(max_length=4096), AfterValidator(_sendable)]
+    api_key: Annotated[SecretStr, Field(max_length=4096, json_schema_extra=SENDABLE), AfterValidator(_sendable)]
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
     expires_at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
 
@@ -57,30 +61,31 @@ class IntegrationRoutes:
         self._vault = vault
         self._analytics = analytics
         self.router = APIRouter(prefix="/api/integrations", tags=["integrations"])
-        self.router.add_api_route("/connect", self.connect, methods=["POST"], openapi_extra=body_of(ConnectRequest))
-        self.router.add_api_route("/keys", self.keys, methods=["GET"])
-        self.router.add_api_route("/keys/{key_id}", self.history, methods=["GET"])
-        self.router.add_api_route("/keys/{key_id}", self.deactivate, methods=["DELETE"])
+        add, asked = self.router.add_api_route, body_of(ConnectRequest)
+        add("/connect", self.connect, methods=["POST"], response_model=Done, openapi_extra=asked)
+        add("/keys", self.keys, methods=["GET"], response_model=Success[list[KeyAnswer]])
+        add("/keys/{key_id}", self.history, methods=["GET"], response_model=Success[HistoryAnswer])
+        add("/keys/{key_id}", self.deactivate, methods=["DELETE"], response_model=Done)
 
     async def connect(self, request: Request) -> Response:
         """Try a key at its provider, and keep it if that accepts it."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         asked = await read(request, ConnectRequest)
         await self._connecting.connect(caller, asked.key())
         return done("API key connected successfully")
 
     async def keys(self, request: Request) -> Response:
         """Answer the workspace's keys: never more of them than the last four characters."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         return data(await listed(self._vault, self._analytics, caller.workspace_id))
 
     async def history(self, request: Request, key_id: UUID) -> Response:
         """Answer one key, with every version that it had."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         return data(await history(self._vault, self._analytics, caller.workspace_id, key_id))
 
     async def deactivate(self, request: Request, key_id: UUID) -> Response:
         """Stop every use of a key. It stays in the list, inactive."""
-        caller = await self._tokens.caller(bearer(request), "admin")
+        caller = await self._tokens.caller(request, "admin")
         await self._vault.deactivate(caller.workspace_id, key_id, caller.name)
         return done("API key deactivated")

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from common.contracts.answers_v1 import Success
 from common.errors import Forbidden
-from common.http import bearer
-from gateway.rejected import Asked, RejectedLog, listed
-from gateway.replay import Replays
+from gateway.rejected import Asked, RejectedLog, RejectedPage, listed
+from gateway.replay import ReplayPage, Replays
 from gateway.routes.wire import body_of, data, read
 from gateway.tokens import Tokens
 
@@ -26,8 +26,9 @@ class RejectedRoutes:
         self._log = log
         self._replays = replays
         self.router = APIRouter(prefix="/api/rejected", tags=["rejected"])
-        self.router.add_api_route("", self.list, methods=["GET"])
-        self.router.add_api_route("/replay", self.replay, methods=["POST"], openapi_extra=body_of(ReplayRequest))
+        add, replayed, asked = self.router.add_api_route, Success[ReplayPage], body_of(ReplayRequest)
+        add("", self.list, methods=["GET"], response_model=Success[RejectedPage])
+        add("/replay", self.replay, methods=["POST"], response_model=replayed, openapi_extra=asked)
 
     async def list(self, request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """Answer a page of rejected records, oldest first: what they are and why, never what they ask."""
@@ -41,5 +42,5 @@ class RejectedRoutes:
         return data(await self._replays.replay(asked, dry_run=asked.dry_run))
 
     async def _operator(self, request: Request) -> None:
-        if not (await self._tokens.caller(bearer(request), "admin")).operator:
+        if not (await self._tokens.caller(request, "admin")).operator:
             raise Forbidden("rejected records may be of any workspace: only the operator sees and replays them")

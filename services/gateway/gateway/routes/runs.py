@@ -1,16 +1,17 @@
 """`/api/integrations/run` and `/api/runs`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from common.contracts.answers_v1 import Answer
+from common.contracts.answers_v1 import Answer, RunDetail, RunPage, Success
 from common.errors import NotFound, RunFailed
-from common.http import bearer, error_response, json_response
+from common.http import error_response, json_response
 from gateway.analytics import Analytics
 from gateway.claims import Claim, Ticket
 from gateway.prompts import Prompt
+from gateway.results import RunResult, UnpricedResult
 from gateway.routes.wire import body_of, data, read
 from gateway.runs import Runs
 from gateway.store import Store
@@ -38,9 +39,14 @@ class RunRoutes:
         self._analytics = analytics
         self._store = store
         self.router = APIRouter(prefix="/api", tags=["runs"])
-        self.router.add_api_route("/integrations/run", self.run, methods=["POST"], openapi_extra=body_of(Prompt))
-        self.router.add_api_route("/runs", self.list, methods=["GET"])
-        self.router.add_api_route("/runs/{run_id}", self.show, methods=["GET"])
+        add, asked = self.router.add_api_route, body_of(Prompt)
+        answers: dict[int | str, dict[str, Any]] = {
+            200: {"model": Success[RunResult | UnpricedResult]},
+            202: {"model": Success[AcceptedAnswer]},
+        }
+        add("/integrations/run", self.run, methods=["POST"], responses=answers, openapi_extra=asked)
+        add("/runs", self.list, methods=["GET"], response_model=Success[RunPage])
+        add("/runs/{run_id}", self.show, methods=["GET"], response_model=Success[RunDetail])
 
     async def run(self, request: Request) -> Response:
         """Run a prompt and answer its result; with `Prefer: respond-async` answer 202 once it is accepted.
@@ -48,7 +54,7 @@ class RunRoutes:
         With `Idempotency-Key`, the same request sent again is the same run: its answer, or its error, comes again
         with the header `Idempotent-Replayed: true`.
         """
-        caller = await self._tokens.caller(bearer(request), "member")
+        caller = await self._tokens.caller(request, "member")
         prompt = await read(request, Prompt)
         ticket = await self._runs.ticket(caller, prompt, request.headers.get("idempotency-key"))
         answer = await self._answer(caller, prompt, ticket, asynchronous=_prefers_async(request))
@@ -73,14 +79,14 @@ class RunRoutes:
         model: Annotated[str | None, Query(max_length=256)] = None,
     ) -> Response:
         """Answer a page of runs, newest first."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         filters = {"limit": str(limit), "cursor": cursor, "status": status, "model": model}
         asked = {name: value for name, value in filters.items() if value is not None}
         return json_response(await self._analytics.runs(caller.workspace_id, asked))
 
     async def show(self, request: Request, run_id: UUID) -> Response:
         """Answer one run, whole."""
-        caller = await self._tokens.caller(bearer(request), "viewer")
+        caller = await self._tokens.caller(request, "viewer")
         claim = await self._claim(caller.workspace_id, run_id)
         tried_at = None if claim is None else claim.tried_at
         try:

@@ -1,15 +1,26 @@
 """How the routes read bodies and write answers."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from common.contracts.answers_v1 import Answer, Success
 from common.http import json_response
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+Named = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
+"""What somebody calls something."""
+
+
+class Asked(BaseModel):
+    """What a request's body asks for: camelCase, and no field that we do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
 class Done(Answer):

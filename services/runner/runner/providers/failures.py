@@ -41,7 +41,23 @@ class Callee:
 
     def said(self, response: httpx2.Response) -> str:
         """Return the response's body, verbatim but for the key, should it be in there."""
-        return response.content.decode(errors="replace").replace(self.secret.get_secret_value(), "[key]")
+        said = response.content.decode(errors="replace")
+        for written in _written(self.secret.get_secret_value()):
+            said = said.replace(written, "[key]")
+        return said
+
+
+HTML_IN_JSON = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&'+="})
+"""What encoders write otherwise so that their JSON may stand in HTML: Go's, Rails', .NET's."""
+
+
+def _written(key: str) -> set[str]:
+    """Return the key as it is, and as JSON writes it; a key of letters, digits and dashes has one form only."""
+    quoted = orjson.dumps(key)[1:-1].decode()
+    escaped = quoted.translate(HTML_IN_JSON)
+    upper = quoted.translate({code: text.upper().replace("U", "u") for code, text in HTML_IN_JSON.items()})
+    plain = {key, quoted, escaped, upper}
+    return plain | {form.replace("/", "\\/") for form in plain}
 
 
 async def reach(sending: Awaitable[httpx2.Response], callee: Callee, timeout_seconds: float) -> httpx2.Response:

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from common.core_dumps import forbid_core_dumps
 from common.logs import configure_logging
 from vault.app import create_app
 from vault.command import audit, keyring, legacy, rewrap
@@ -29,6 +30,7 @@ def _serve(context: typer.Context) -> None:
 
     settings = VaultSettings()
     configure_logging("vault", settings.log_level)
+    forbid_core_dumps()
     try:
         service = create_app(settings)
     except MasterKeyRefused as refused:

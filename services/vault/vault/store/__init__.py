@@ -115,6 +115,14 @@ _WAITS = _VERSIONS.c.activated_at.is_(None)
 Index("key_versions_pending", _VERSIONS.c.created_at, postgresql_where=_WAITS)
 Index("key_versions_kek", _VERSIONS.c.kek_version)
 
+_REVOKED_GRANTS = Table(
+    "revoked_grants",
+    _METADATA,
+    Column("grant_id", Uuid, primary_key=True),
+    Column("workspace_id", Uuid, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False),
+)
+
 
 class Transaction:
     """One transaction; the domain's Protocols say what each method promises."""
@@ -243,6 +251,16 @@ class Transaction:
     async def primary_kek(self) -> int:
         """Select it for share: until the end of this transaction it stays the primary one."""
         return await _primary_kek(self._connection)
+
+    async def revoke_grant(self, workspace_id: UUID, grant_id: UUID) -> bool:
+        """Insert the grant unless it is there."""
+        row = upsert(_REVOKED_GRANTS).values(grant_id=grant_id, workspace_id=workspace_id, revoked_at=now_ms())
+        return (await self._connection.execute(row.on_conflict_do_nothing())).rowcount > 0
+
+    async def revoked(self, grant_id: UUID) -> bool:
+        """Select whether the grant is there."""
+        there = select(exists().where(_REVOKED_GRANTS.c.grant_id == grant_id))
+        return bool(await self._connection.scalar(there))
 
     async def audit(self, entry: AuditEntry) -> None:
         """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
