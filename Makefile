@@ -25,7 +25,7 @@ run: install ## Start the stack on your own keys
 	@$(BIN)/python -m embedded run
 
 test: install ## Every everyday test, on real engines, in two processes
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
 	$(BIN)/pytest -m soak --timeout 3600 -s

@@ -1,21 +1,26 @@
-"""The fixtures of the whole run, and how it is shared out."""
-
-from pathlib import Path
+"""The fixtures of the whole run, and how it is shared out among processes."""
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["common.testing"]
 
-WHOLE_PATH = Path(__file__).parent / "tests"
+WHOLE_PATH = "tests/"
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
+class ByFile(LoadScopeScheduling):
+    """Each file to one process, and all of `tests/` to the same one, since they share a stack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return WHOLE_PATH if nodeid.startswith(WHOLE_PATH) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Share the tests out by file."""
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one process, and all of `tests/` to the same, since they share a stack; that goes first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("whole-path" if _is_whole_path(item) else item.path.stem))
-    items.sort(key=lambda item: not _is_whole_path(item))
-
-
-def _is_whole_path(item: pytest.Item) -> bool:
-    return WHOLE_PATH in item.path.parents
+    """Begin with the whole path: nothing takes longer."""
+    items.sort(key=lambda item: not item.nodeid.startswith(WHOLE_PATH))
