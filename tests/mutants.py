@@ -129,16 +129,16 @@ MUTANTS = (
     ),
     Mutant(
         "compare and swap",
-        "services/vault/vault/store/__init__.py",
-        "update(_VERSIONS).where(same & (_VERSIONS.c.sealed == given.c.old))",
-        "update(_VERSIONS).where(same)",
+        "services/vault/vault/store/keyring.py",
+        "update(VERSIONS).where(same & (VERSIONS.c.sealed == given.c.old))",
+        "update(VERSIONS).where(same)",
         f"{VAULT_TESTS}/test_rewrap.py::test_an_envelope_that_changed_since_it_was_read_is_left_alone",
     ),
     Mutant(
         "sealing locks the primary",
-        "services/vault/vault/store/__init__.py",
-        "select(_KEKS.c.version).where(_IS_PRIMARY).with_for_update(read=True)",
-        "select(_KEKS.c.version).where(_IS_PRIMARY)",
+        "services/vault/vault/store/keyring.py",
+        "select(KEKS.c.version).where(IS_PRIMARY).with_for_update(read=True)",
+        "select(KEKS.c.version).where(IS_PRIMARY)",
         f"{VAULT_TESTS}/test_kek_versions.py"
         "::test_while_something_is_being_sealed_its_version_is_neither_replaced_nor_retired",
     ),
