@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -114,7 +115,8 @@ class Process:
 
     def _send(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
-            os.killpg(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and asyncio has not heard of it yet
+                os.killpg(self.pid, number)
 
     def _explain(self, what: str) -> str:
         with self._log.open("rb") as log:

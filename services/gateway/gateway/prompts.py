@@ -16,10 +16,19 @@ Required = Annotated[Name, Field(min_length=1)]
 Messages = Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
+ONE_OF = [
+    {"required": ["input"], "properties": {"input": {"type": "string"}, "messages": {"type": "null"}}},
+    {"required": ["messages"], "properties": {"messages": {"type": "array"}, "input": {"type": "null"}}},
+]
+"""What `Prompt._one_of` lets through, for the document."""
+
+
 class Prompt(BaseModel):
     """The body of `POST /api/integrations/run`: exactly one of `input` and `messages`, nothing unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, json_schema_extra={"oneOf": ONE_OF}
+    )
 
     provider: Required
     model: Required
