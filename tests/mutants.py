@@ -172,7 +172,7 @@ MUTANTS = (
     Mutant(
         "the vault's memory of revoked grants",
         "services/vault/vault/leases.py",
-        "    if await transaction.revoked(grant.grant_id):\n",
+        "    if await transaction.revoked(grant.grant_id) if key is None else key.grant_revoked:\n",
         "    if grant.grant_id is None:\n",
         f"{VAULT_TESTS}/test_revocation.py",
     ),

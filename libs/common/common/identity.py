@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,8 @@ LONGEST_SERVICE_TOKEN_SECONDS = 600
 RENEW_SECONDS = 60
 CLOCK_SKEW_SECONDS = 30
 """How far two machines' clocks may differ, either way."""
+
+TOKENS_REMEMBERED = 4096
 
 GRANT_AUDIENCE = "tallyrun-grant"
 GRANT_ISSUER = "gateway"
@@ -123,6 +126,8 @@ class Verifier:
 
     def __init__(self, public_pems: Mapping[str, bytes]) -> None:
         self._keys = {service: OKPKey.import_key(pem) for service, pem in public_pems.items()}
+        # A signature does not change, and is dear to check; times are looked at whenever a token is shown.
+        self._claims = lru_cache(maxsize=TOKENS_REMEMBERED)(self._verified)
 
     @classmethod
     def load(cls, identity_dir: Path) -> "Verifier":
@@ -162,7 +167,7 @@ class Verifier:
             raise Unauthenticated(f"not a statement of {service} on {kind}")
         return claims
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    def _verified(self, token: str) -> dict[str, Any]:
         """Return the claims of a token whose `iss` is the very service whose key signed it."""
         try:
             decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])

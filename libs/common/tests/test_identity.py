@@ -24,11 +24,11 @@ def test_a_service_token_names_its_service(gateway_signer: Signer, verifier: Ver
 def test_a_service_token_is_reused_until_it_is_nearly_over(
     gateway_signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = gateway_signer.service_token("vault")
-    assert gateway_signer.service_token("vault") == first
+    first = gateway_signer.service_token("reused")
+    assert gateway_signer.service_token("reused") == first
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + SERVICE_TOKEN_SECONDS - 30)
-    assert gateway_signer.service_token("vault") != first
+    assert gateway_signer.service_token("reused") != first
 
 
 def test_another_audience_is_refused(gateway_signer: Signer, verifier: Verifier) -> None:

@@ -27,6 +27,8 @@ class SealedKey:
     revision: int
     sealed: bytes
     expires_at: int | None = None
+    grant_revoked: bool = False
+    """Whether the grant was, under which it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,10 @@ class Allowed:
 class Transaction(Protocol):
     """What happens together or not at all."""
 
-    async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None) -> SealedKey | None:
+    async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None, grant_id: UUID) -> SealedKey | None:
         """Return the active version of that key, or of the newest active key."""
 
-    async def pending(self, workspace_id: UUID, provider: str, key_id: UUID) -> SealedKey | None:
+    async def pending(self, workspace_id: UUID, provider: str, key_id: UUID, grant_id: UUID) -> SealedKey | None:
         """Return the pending version of that key."""
 
     async def revoked(self, grant_id: UUID) -> bool:
@@ -115,9 +117,10 @@ async def _decide(transaction: Transaction, grant: Grant | None, request: LeaseR
     now = now_ms()
     if (reason := refusal(grant, request, now)) is not None:
         return GrantRefused(reason)
-    if await transaction.revoked(grant.grant_id):
+    key = await _find(transaction, grant, request)
+    if await transaction.revoked(grant.grant_id) if key is None else key.grant_revoked:
         return GrantRefused("the grant was revoked")
-    if (key := await _find(transaction, grant, request)) is None:
+    if key is None:
         return _no_key(request)
     if key.expires_at is not None and key.expires_at <= now:
         return _expired(key.context, key.expires_at)
@@ -145,8 +148,9 @@ def _left_ms(grant: Grant, now: int) -> int:
 
 async def _find(transaction: Transaction, grant: Grant, request: LeaseRequest) -> SealedKey | None:
     if request.operation == "check" and grant.key_id is not None:
-        return await transaction.pending(grant.workspace_id, request.provider, grant.key_id)
-    return await transaction.active(grant.workspace_id, request.provider, request.key_id or grant.key_id)
+        return await transaction.pending(grant.workspace_id, request.provider, grant.key_id, grant.grant_id)
+    key_id = request.key_id or grant.key_id
+    return await transaction.active(grant.workspace_id, request.provider, key_id, grant.grant_id)
 
 
 def _no_key(request: LeaseRequest) -> NoApiKey:

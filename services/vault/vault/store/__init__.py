@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 10
+RECYCLE_SECONDS = 240
+"""Less than what network devices leave an idle connection alone for, 350 s at the least of the large clouds."""
+
 SCHEMA_LOCK = 0x7661_756C
 """'vaul': replicas that start together take turns at creating tables."""
 
@@ -39,7 +42,9 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
             url,
-            pool_pre_ping=True,
+            # No ping before each use: it took a third of a lease. After a restart of the database one caller is
+            # answered 503, and with that all connections from before are gone.
+            pool_recycle=RECYCLE_SECONDS,
             hide_parameters=True,  # errors are logged, and would show what was to be stored
             pool_timeout=CONNECT_SECONDS,
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},

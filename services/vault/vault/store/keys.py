@@ -8,6 +8,8 @@ from sqlalchemy import (
     ColumnElement,
     RowMapping,
     Select,
+    Uuid,
+    bindparam,
     delete,
     exists,
     insert,
@@ -27,6 +29,35 @@ from vault.keys import Key, Pending
 from vault.leases import SealedKey
 from vault.store import audit, keyring
 from vault.store.tables import KEYS, LIVE, NAME, REVOKED_GRANTS, VERSIONS, WAITS
+
+
+def _active() -> ColumnElement[bool]:
+    return (VERSIONS.c.key_id == KEYS.c.id) & (VERSIONS.c.version == KEYS.c.active_version)
+
+
+_IS_REVOKED = exists().where(REVOKED_GRANTS.c.grant_id == bindparam("grant_id", type_=Uuid))
+
+
+def _leasable(version: ColumnElement[bool]) -> Select[Any]:
+    """Select such a version of the key, or of the newest one: ids are UUIDv7, the greatest is the newest."""
+    key_id = bindparam("key_id", type_=Uuid)
+    mine = (KEYS.c.workspace_id == bindparam("workspace_id")) & (KEYS.c.provider == bindparam("provider"))
+    return (
+        select(
+            *(KEYS.c.id, VERSIONS.c.version, KEYS.c.revision, VERSIONS.c.sealed, VERSIONS.c.expires_at),
+            _IS_REVOKED.label("grant_revoked"),
+        )
+        .join(VERSIONS, version)
+        .where(mine & LIVE & (key_id.is_(None) | (KEYS.c.id == key_id)))
+        .order_by(KEYS.c.id.desc())
+        .limit(1)
+    )
+
+
+# What every lease asks, built once.
+_ACTIVE = _leasable(_active())
+_PENDING = _leasable((VERSIONS.c.key_id == KEYS.c.id) & (VERSIONS.c.version == KEYS.c.latest_version) & WAITS)
+_REVOKED = select(_IS_REVOKED)
 
 
 class Transaction:
@@ -126,32 +157,27 @@ class Transaction:
         statement = select(VERSIONS).where(VERSIONS.c.key_id == key_id).order_by(VERSIONS.c.version)
         return [_version(row) for row in (await self._connection.execute(statement)).mappings()]
 
-    async def active(self, workspace_id: UUID, provider: str, key_id: UUID | None) -> SealedKey | None:
+    async def active(
+        self, workspace_id: UUID, provider: str, key_id: UUID | None, grant_id: UUID | None = None
+    ) -> SealedKey | None:
         """Select the active version of the key, or of the newest one."""
-        return await self._leasable(_active(), workspace_id, provider, key_id)
+        return await self._leasable(_ACTIVE, workspace_id, provider, key_id, grant_id)
 
-    async def pending(self, workspace_id: UUID, provider: str, key_id: UUID) -> SealedKey | None:
+    async def pending(
+        self, workspace_id: UUID, provider: str, key_id: UUID, grant_id: UUID | None = None
+    ) -> SealedKey | None:
         """Select the version that waits; of several, the newest."""
-        newest = (VERSIONS.c.key_id == KEYS.c.id) & (VERSIONS.c.version == KEYS.c.latest_version)
-        return await self._leasable(newest & WAITS, workspace_id, provider, key_id)
+        return await self._leasable(_PENDING, workspace_id, provider, key_id, grant_id)
 
     async def _leasable(
-        self, version: ColumnElement[bool], workspace_id: UUID, provider: str, key_id: UUID | None
+        self, statement: Select[Any], workspace_id: UUID, provider: str, key_id: UUID | None, grant_id: UUID | None
     ) -> SealedKey | None:
-        statement: Select[Any] = (
-            select(KEYS.c.id, VERSIONS.c.version, KEYS.c.revision, VERSIONS.c.sealed, VERSIONS.c.expires_at)
-            .join(VERSIONS, version)
-            .where((KEYS.c.workspace_id == workspace_id) & (KEYS.c.provider == provider) & LIVE)
-            .order_by(KEYS.c.id.desc())  # ids are UUIDv7: the greatest is the newest
-            .limit(1)
-        )
-        if key_id is not None:
-            statement = statement.where(KEYS.c.id == key_id)
-        row = (await self._connection.execute(statement)).one_or_none()
+        wanted = {"workspace_id": workspace_id, "provider": provider, "key_id": key_id, "grant_id": grant_id}
+        row = (await self._connection.execute(statement, wanted)).one_or_none()
         if row is None:
             return None
         context = Context(workspace_id, provider, row.id, row.version)
-        return SealedKey(context, row.revision, row.sealed, row.expires_at)
+        return SealedKey(context, row.revision, row.sealed, row.expires_at, row.grant_revoked)
 
     async def primary_kek(self) -> int:
         """Select it for share: until the end of this transaction it stays the primary one."""
@@ -164,8 +190,7 @@ class Transaction:
 
     async def revoked(self, grant_id: UUID) -> bool:
         """Select whether the grant is there."""
-        there = select(exists().where(REVOKED_GRANTS.c.grant_id == grant_id))
-        return bool(await self._connection.scalar(there))
+        return bool(await self._connection.scalar(_REVOKED, {"grant_id": grant_id}))
 
     async def audit(self, entry: AuditEntry) -> None:
         """Append the entry to its chain: last in a transaction, since the chain is locked from then on."""
@@ -184,7 +209,3 @@ def _version(row: RowMapping) -> KeyVersion:
 
 def _is(key: Key, version: int) -> ColumnElement[bool]:
     return (VERSIONS.c.key_id == key.id) & (VERSIONS.c.version == version)
-
-
-def _active() -> ColumnElement[bool]:
-    return (VERSIONS.c.key_id == KEYS.c.id) & (VERSIONS.c.version == KEYS.c.active_version)
