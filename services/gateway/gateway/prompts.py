@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from common.contracts.runs_v1 import Labels, Name, Operation
@@ -16,19 +17,19 @@ Required = Annotated[Name, Field(min_length=1)]
 Messages = Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
-ONE_OF = [
-    {"required": ["input"], "properties": {"input": {"type": "string"}, "messages": {"type": "null"}}},
-    {"required": ["messages"], "properties": {"messages": {"type": "array"}, "input": {"type": "null"}}},
-]
+ONE_OF: JsonDict = {
+    "oneOf": [
+        {"required": ["input"], "properties": {"input": {"type": "string"}, "messages": {"type": "null"}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}, "input": {"type": "null"}}},
+    ]
+}
 """What `Prompt._one_of` lets through, for the document."""
 
 
 class Prompt(BaseModel):
     """The body of `POST /api/integrations/run`: exactly one of `input` and `messages`, nothing unknown."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, json_schema_extra={"oneOf": ONE_OF}
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, json_schema_extra=ONE_OF)
 
     provider: Required
     model: Required
