@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from common.contracts.answers_v1 import Answer
 from common.contracts.runs_v1 import Name, RunRejected
 from common.errors import InvalidRequest
+from gateway.moment import Moment
 
 NAME_CHARACTERS = 256
 """As in the contract: a longer name is none, and may be anything."""
@@ -58,8 +59,8 @@ class Asked(BaseModel):
     topic: Name | None = None
     reason: Annotated[Name | None, Field(description="text that the reason contains")] = None
     workspace_id: UUID | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 100
     cursor: Annotated[str | None, Field(max_length=64)] = None
 

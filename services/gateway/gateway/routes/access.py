@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from common.contracts.answers_v1 import Answer, Success
 from common.errors import Forbidden
+from gateway.moment import Moment
 from gateway.routes.wire import Asked, Done, Named, body_of, data, done, read
 from gateway.store import Store, Token, Workspace
 from gateway.tokens import Role, Tokens, hashed, new_secret
@@ -32,7 +33,7 @@ class NewToken(Asked):
 
     name: Named
     role: Role
-    expires_at: Annotated[AwareDatetime, AfterValidator(_ahead)] | None = None
+    expires_at: Annotated[Moment, AfterValidator(_ahead)] | None = None
     workspace_id: UUID | None = None
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from common.contracts.answers_v1 import Answer, Success
+from gateway.moment import Moment
 from gateway.routes.wire import Asked, Done, Named, body_of, data, done, read
 from gateway.service_grants import ServiceGrant, ServiceGrants, State
 from gateway.store import Store
@@ -24,7 +25,7 @@ class NewGrant(Asked):
     providers: Annotated[
         tuple[Annotated[str, Field(max_length=64)], ...], Field(min_length=1, max_length=MOST_PROVIDERS)
     ]
-    expires_at: AwareDatetime
+    expires_at: Moment
     workspace_id: UUID | None = None
 
 

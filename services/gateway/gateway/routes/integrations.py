@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -13,6 +13,7 @@ from common.contracts.answers_v1 import Success
 from gateway.analytics import Analytics
 from gateway.connect import Connecting, NewKey
 from gateway.keys import HistoryAnswer, KeyAnswer, history, listed
+from gateway.moment import Moment
 from gateway.routes.wire import Done, body_of, data, done, read
 from gateway.tokens import Tokens
 from gateway.vault import Vault
@@ -44,7 +45,7 @@ class ConnectRequest(BaseModel):
     provider: Annotated[str, Field(min_length=1, max_length=64)]
     api_key: Annotated[SecretStr, Field(max_length=4096, json_schema_extra=SENDABLE), AfterValidator(_sendable)]
     name: Annotated[str, Field(min_length=1, max_length=64)] = "default"
-    expires_at: Annotated[AwareDatetime, AfterValidator(_storable)] | None = None
+    expires_at: Annotated[Moment, AfterValidator(_storable)] | None = None
 
     def key(self) -> NewKey:
         """Return the key that is asked for."""
