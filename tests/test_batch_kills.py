@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from tests.conftest import RUNNER_SLOTS
 from tests.stack import Client, Simulator, Stack, until
 from tests.test_recovery import kill
+
+from tests.conftest import RUNNER_SLOTS
 
 KILLED = ("gateway", "runner")
 ENDED = ("completed", "failed", "expired", "cancelled")
