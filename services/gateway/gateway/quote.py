@@ -90,13 +90,19 @@ class _Share:
         )
 
     def _cost(self, input_tokens: int, output_tokens: int) -> Decimal | None:
-        return self.rate and input_tokens * self.rate.input + output_tokens * self.rate.output
+        if self.rate is None:
+            return None
+        return input_tokens * self.rate.input + output_tokens * self.rate.output + self.rows * self.rate.request
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Quoting:
     """Adds a workspace's rows up, one by one: its memory does not grow with them."""
 
-    def __init__(self, history: History, workspace_id: UUID, clock: Callable[[], datetime] = lambda: datetime.now(UTC)):
+    def __init__(self, history: History, workspace_id: UUID, clock: Callable[[], datetime] = _now) -> None:
         self._history = history
         self._workspace_id = workspace_id
         self._clock = clock
