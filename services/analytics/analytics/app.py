@@ -15,6 +15,7 @@ from analytics.routes import AUDIENCE, routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
+from analytics.usage import Usages
 from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
@@ -69,7 +70,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
     app.include_router(
-        routes(callers, clickhouse, Overviews(clickhouse, lambda: watermark.read_up_to), Runs(clickhouse, watermark))
+        routes(
+            callers,
+            clickhouse,
+            Overviews(clickhouse, lambda: watermark.read_up_to),
+            Usages(clickhouse, lambda: watermark.read_up_to),
+            Runs(clickhouse, watermark),
+        )
     )
     return app
 

@@ -10,9 +10,11 @@ from analytics.keys import key_usage
 from analytics.outputs import output_tokens
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
+from analytics.usage import Usages
 from common.callers import Callers
 from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.runs_v1 import Millis
+from common.contracts.usage_v1 import Usage, UsageAsked
 from common.http import json_response
 from common.singleflight import Singleflight
 
@@ -20,7 +22,7 @@ AUDIENCE = "analytics"
 LARGEST_PAGE = 200
 
 
-def routes(callers: Callers, database: Database, overviews: Overviews, runs: Runs) -> APIRouter:
+def routes(callers: Callers, database: Database, overviews: Overviews, usages: Usages, runs: Runs) -> APIRouter:
     """Return the questions that the gateway may ask."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
     flights = Singleflight[bytes]()
@@ -31,6 +33,13 @@ def routes(callers: Callers, database: Database, overviews: Overviews, runs: Run
             return Success(data=await overviews.overview(workspace, period)).encode()
 
         return json_response(await flights.ask((workspace, period), answer))
+
+    @router.get("/usage", response_model=Success[Usage])
+    async def usage(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        async def answer() -> bytes:
+            return Success(data=await usages.answer(workspace, asked)).encode()
+
+        return json_response(await flights.ask((workspace, asked.model_dump_json()), answer))
 
     @router.get("/runs", response_model=Success[RunPage])
     async def page(
