@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
+from analytics.latency import Latencies
 from analytics.overview import Overviews
-from analytics.routes import AUDIENCE, routes
+from analytics.routes import AUDIENCE, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -69,15 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
             raise Unavailable("the consumer is not connected", retry_after=1)
 
     app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
-    app.include_router(
-        routes(
-            callers,
-            clickhouse,
-            Overviews(clickhouse, lambda: watermark.read_up_to),
-            Usages(clickhouse, lambda: watermark.read_up_to),
-            Runs(clickhouse, watermark),
-        )
-    )
+
+    def stored() -> int:
+        return watermark.read_up_to
+
+    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark)))
+    app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 
 

@@ -14,7 +14,7 @@ TIMES = ("hour", "day", "month")
 ROLLED_UP = ("model", "provider", "key")
 """What the rollups know besides the time."""
 
-FROM_RUNS = ("prompt", "user", "batch", "status", "tier")
+FROM_RUNS = ("prompt", "user", "batch", "status", "tier", "error")
 FILTERS = (*ROLLED_UP, *FROM_RUNS)
 DIMENSIONS = (*TIMES, *FILTERS)
 LABEL = "label"

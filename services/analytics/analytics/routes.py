@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from analytics.database import Database
 from analytics.keys import key_usage
+from analytics.latency import Latencies
 from analytics.outputs import output_tokens
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
@@ -14,7 +15,7 @@ from analytics.usage import Usages
 from common.callers import Callers
 from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.runs_v1 import Millis
-from common.contracts.usage_v1 import Usage, UsageAsked
+from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.http import json_response
 from common.singleflight import Singleflight
 
@@ -22,7 +23,7 @@ AUDIENCE = "analytics"
 LARGEST_PAGE = 200
 
 
-def routes(callers: Callers, database: Database, overviews: Overviews, usages: Usages, runs: Runs) -> APIRouter:
+def routes(callers: Callers, database: Database, overviews: Overviews, runs: Runs) -> APIRouter:
     """Return the questions that the gateway may ask."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
     flights = Singleflight[bytes]()
@@ -33,13 +34,6 @@ def routes(callers: Callers, database: Database, overviews: Overviews, usages: U
             return Success(data=await overviews.overview(workspace, period)).encode()
 
         return json_response(await flights.ask((workspace, period), answer))
-
-    @router.get("/usage", response_model=Success[Usage])
-    async def usage(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
-        async def answer() -> bytes:
-            return Success(data=await usages.answer(workspace, asked)).encode()
-
-        return json_response(await flights.ask((workspace, asked.model_dump_json()), answer))
 
     @router.get("/runs", response_model=Success[RunPage])
     async def page(
@@ -62,5 +56,27 @@ def routes(callers: Callers, database: Database, overviews: Overviews, usages: U
     @router.get("/output-tokens", response_model=Success[OutputTokens])
     async def outputs(workspace: UUID, provider: str, model: str) -> Response:
         return json_response(Success(data=await output_tokens(database, workspace, provider, model)).encode())
+
+    return router
+
+
+def usage_routes(callers: Callers, usages: Usages, latencies: Latencies) -> APIRouter:
+    """Return the questions about usage, of which identical ones in flight are answered once."""
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+    flights = Singleflight[bytes]()
+
+    @router.get("/usage", response_model=Success[Usage])
+    async def usage(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        async def answer() -> bytes:
+            return Success(data=await usages.answer(workspace, asked)).encode()
+
+        return json_response(await flights.ask((workspace, "usage", asked.model_dump_json()), answer))
+
+    @router.get("/latency", response_model=Success[Latency])
+    async def latency(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        async def answer() -> bytes:
+            return Success(data=await latencies.answer(workspace, asked)).encode()
+
+        return json_response(await flights.ask((workspace, "latency", asked.model_dump_json()), answer))
 
     return router

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from analytics.calendar import Days, zone_of
 from analytics.clickhouse import ClickHouse
 from analytics.ingest import Refused
+from analytics.latency import Latencies
 from analytics.question import Dimension, Question, question_of
 from analytics.usage import Usages
 from common.contracts.event import Event
-from common.contracts.runs_v1 import Cost, RunCompleted, Usage
+from common.contracts.runs_v1 import Cost, RunCompleted, RunError, Usage
 from common.contracts.usage_v1 import Figures, Group, UsageAsked
 from common.contracts.usage_v1 import Usage as Answer
 from common.errors import InvalidRequest
@@ -54,6 +55,7 @@ def _runs(completed: Make, seed: int, count: int = 400) -> list[RunCompleted]:
             cost=draw.choice(
                 [Cost(priced=False), Cost(priced=True, total=Decimal(draw.randrange(10**21)).scaleb(-18))]
             ),
+            error=draw.choice([None, RunError(code="rate_limited", message="later")]),
             latency_ms=draw.randrange(60_000),
         )
         for _ in range(count)
@@ -92,6 +94,7 @@ def _value(run: RunCompleted, dimension: Dimension, zone: ZoneInfo) -> str:
         "batch": run.batch_id or "",
         "status": run.status,
         "tier": run.service_tier or "",
+        "error": run.error.code if run.error else "",
         "label": run.labels.get(dimension.label, ""),
     }[dimension.kind]
 
@@ -153,7 +156,7 @@ def _without_by(group: Group) -> Figures:
 
 
 DIMENSIONS = [*map(Dimension, ("hour", "day", "month", "model", "provider", "key", "prompt", "user", "batch"))]
-DIMENSIONS += [Dimension("status"), Dimension("tier"), Dimension("label", "team")]
+DIMENSIONS += [Dimension("status"), Dimension("tier"), Dimension("error"), Dimension("label", "team")]
 
 QUESTIONS = st.builds(
     lambda first, length, zone, by, filters, labels: Question(
@@ -257,6 +260,27 @@ async def test_nothing_is_zeros_and_gaps(usages: Usages, workspace: UUID) -> Non
     assert (answer.groups, answer.values) == ([], 0)
     assert (answer.totals.runs, answer.totals.cost) == (0, Decimal(0))
     assert (answer.totals.avg_cost, answer.totals.success_rate, answer.totals.avg_latency) == (None, None, None)
+
+
+async def test_percentiles_are_of_the_runs_that_succeeded(
+    told: list[RunCompleted], database: ClickHouse, workspace: UUID
+) -> None:
+    asked = UsageAsked.model_validate({"from": FIRST, "to": LAST, "by": ["model"], "provider": ["openai"]})
+    answer = await Latencies(database, lambda: 1).answer(workspace, asked)
+    days = Days(FIRST, LAST, ZoneInfo("UTC"))
+    first = {run.run_id: run for run in sorted(told, key=lambda run: -run.completed_at)}
+    for group in answer.groups:
+        latencies = sorted(
+            run.latency_ms
+            for run in first.values()
+            if (run.model, run.provider, run.status) == (group.by["model"], "openai", "succeeded")
+            and days.start * 1000 <= run.accepted_at < days.end * 1000
+        )
+        assert (group.runs, group.shortest, group.longest) == (len(latencies), latencies[0], latencies[-1])
+        assert group.p50 in latencies
+        assert sum(latency <= group.p90 for latency in latencies) / len(latencies) >= 0.9
+        assert sum(latency < group.p90 for latency in latencies) / len(latencies) <= 0.9
+    assert [group.runs for group in answer.groups] == sorted((group.runs for group in answer.groups), reverse=True)
 
 
 def test_a_day_is_as_long_as_the_clocks_make_it() -> None:

@@ -18,8 +18,8 @@ class UsageAsked(BaseModel):
     """The question, as query parameters; those that are lists may be repeated.
 
     Days are calendar days of `tz` (IANA), both ends included; without `from` it is the period that ends today. `by`: at
-    most two of hour, day, month, model, provider, key, prompt, user, batch, status, tier, label:NAME. Filters keep what
-    has one of the values given; `label` is NAME=VALUE. `top`: so many values are told apart, the costliest.
+    most two of hour, day, month, model, provider, key, prompt, user, batch, status, tier, error, label:NAME. Filters
+    keep what has one of the values given; `label` is NAME=VALUE. `top`: so many values are told apart, the costliest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +37,7 @@ class UsageAsked(BaseModel):
     batch: Values = []
     status: list[Status] = []
     tier: Values = []
+    error: Values = []
     label: Values = []
     top: int = Field(100, ge=1, le=10_000)
     compare: bool = False
@@ -89,4 +90,28 @@ class Usage(Answer):
     values: int
     totals: Figures
     previous: Figures | None
+    read_up_to: str | None
+
+
+class LatencyGroup(Answer):
+    """How long the runs of a group took that succeeded, retries included, in ms; `p90`: nine in ten took no longer."""
+
+    by: dict[str, str]
+    runs: int
+    shortest: int
+    p50: int
+    p90: int
+    p95: int
+    p99: int
+    longest: int
+
+
+class Latency(Answer):
+    """`GET /api/analytics/latency`, asked as usage is; the groups with most runs first."""
+
+    start: str
+    end: str
+    time_zone: str
+    by: list[str]
+    groups: list[LatencyGroup]
     read_up_to: str | None

@@ -24,6 +24,7 @@ SELECT
         {first:String} = 'batch', batch_id,
         {first:String} = 'status', toString(status),
         {first:String} = 'tier', toString(service_tier),
+        {first:String} = 'error', toString(error.code),
         {first:String} = 'label', labels[{first_label:String}],
         {first:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {first:String} = 'day', toString(toDate(moment)),
@@ -39,6 +40,7 @@ SELECT
         {second:String} = 'batch', batch_id,
         {second:String} = 'status', toString(status),
         {second:String} = 'tier', toString(service_tier),
+        {second:String} = 'error', toString(error.code),
         {second:String} = 'label', labels[{second_label:String}],
         {second:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {second:String} = 'day', toString(toDate(moment)),
@@ -68,6 +70,7 @@ WHERE (empty({model:Array(String)}) OR model IN {model:Array(String)})
     AND (empty({batch:Array(String)}) OR batch_id IN {batch:Array(String)})
     AND (empty({status:Array(String)}) OR toString(status) IN {status:Array(String)})
     AND (empty({tier:Array(String)}) OR service_tier IN {tier:Array(String)})
+    AND (empty({error:Array(String)}) OR error.code IN {error:Array(String)})
     AND arrayAll((name, value) -> labels[name] = value, {label_names:Array(String)}, {label_values:Array(String)})
 GROUP BY first, second
 LIMIT {limit:UInt32}
