@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 class TallyrunError(Exception):
     """An error with a stable code. Raise a subclass: this one is the unexpected.
 
-    `retry_after` is in seconds and becomes the `Retry-After` header; `run_id` is set once a run may exist; `param` names
-    the field that is at fault, where one is.
+    `retry_after` is in seconds and becomes the `Retry-After` header; `run_id` is set once a run may exist; `param` is
+    the field at fault.
     """
 
     code: ClassVar[str] = "internal_error"

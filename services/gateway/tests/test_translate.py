@@ -5,11 +5,11 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from gateway.translate import answer, messages, request
 from pydantic import HttpUrl
 
 from common.errors import InvalidRequest, Unsupported
 from common.providers import ProviderSpec
+from gateway.translate import answer, messages, request
 
 Body = dict[str, Any]
 
@@ -111,7 +111,9 @@ def test_a_field_with_a_counterpart(number: int) -> None:
 def test_a_conversation_with_tools_and_images() -> None:
     conversation: list[Body] = [
         {"role": "system", "content": "Be brief."},
-        {"role": "developer", "content": [{"type": "text", "text": "And kind.", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "developer", "content": [
+            {"type": "text", "text": "And kind.", "cache_control": {"type": "ephemeral"}},
+        ]},
         {"role": "user", "content": [
             {"type": "text", "text": "What is this?"},
             {"type": "image_url", "image_url": {"url": "https://example.com/cat.png", "detail": "auto"}},
