@@ -18,6 +18,7 @@ from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.claims import prune_for_ever
+from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
 from gateway.publish import CompletedLog, RequestLog
@@ -64,7 +65,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         connections.ready,
         MAX_BODY_BYTES,
         connections.store.add_denial,
+        answer_error,
     )
+    app.add_middleware(RequestIds)
     for router in _routers(settings, connections, signer):
         app.include_router(router)
     return app
