@@ -28,10 +28,15 @@ class _Part(BaseModel):
 
 
 class ReplyTo(_Part):
-    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there."""
+    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there.
+
+    Internal services may name a `topic` of their own, `runs.replies.<workspace id>` or one that begins with that and a
+    dot, so that nobody can have a runner write anywhere else; `instance` then is whatever tells their readers apart.
+    """
 
     partition: int = Field(ge=0)
-    instance: str = Field(max_length=64)
+    instance: str = Field("", max_length=64)
+    topic: str | None = Field(None, max_length=249, pattern=r"^runs\.replies\.[A-Za-z0-9._-]+$")
 
 
 class RunRequested(Event):
