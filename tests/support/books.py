@@ -13,7 +13,7 @@ from common.contracts.runs_v1 import Cost, RunCompleted, Usage
 from common.ids import new_id, now_ms
 
 WITHIN = 60
-"""Seconds for everything that was published to be counted."""
+"""Seconds without any progress after which nothing more will be counted."""
 
 TABLES = {
     "runs": "SELECT workspace_id, uniqExact(run_id), sum(usage.input + usage.output), sum(ifNull(cost.total, 0))"
@@ -50,7 +50,10 @@ def drawn(
 
 async def until_counted(watermark: Watermark, database: ClickHouse) -> None:
     """Return once everything published before this call is stored and counted."""
-    assert await watermark.passes(now_ms() + 1, within=WITHIN)
+    published_by, before = now_ms() + 1, -1
+    while not await watermark.passes(published_by, within=WITHIN):
+        assert watermark.read_up_to > before, "the watermark stands still"
+        before = watermark.read_up_to
     async with asyncio.timeout(WITHIN):
         while any(mark["fresh"] for mark in await database.rows("dirty_hours")):
             await asyncio.sleep(0.05)

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Response
 
 from analytics.database import Database
 from analytics.keys import key_usage
+from analytics.outputs import output_tokens
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
 from common.callers import Callers
-from common.contracts.answers_v1 import Overview, Period, RunDetail, RunPage, Success, UsageCount
+from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.runs_v1 import Millis
 from common.http import json_response
 from common.singleflight import Singleflight
@@ -48,5 +49,9 @@ def routes(callers: Callers, database: Database, overviews: Overviews, runs: Run
     @router.get("/key-usage", response_model=Success[list[UsageCount]])
     async def keys(workspace: UUID) -> Response:
         return json_response(Success(data=await key_usage(database, workspace)).encode())
+
+    @router.get("/output-tokens", response_model=Success[OutputTokens])
+    async def outputs(workspace: UUID, provider: str, model: str) -> Response:
+        return json_response(Success(data=await output_tokens(database, workspace, provider, model)).encode())
 
     return router

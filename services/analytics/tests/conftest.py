@@ -226,10 +226,10 @@ def publish(publisher: Publisher, requested: Request, grant: tuple[str, bytes]) 
         request = requested()
         poison = events[0].encode().replace(b'"status"', b'"status":"triumphant","state"')
         await asyncio.gather(
-            publisher.send(REQUESTED.name, request.encode(), headers=[*request.headers(), grant]),
-            publisher.send(COMPLETED.name, poison, headers=events[0].headers()),
+            publisher.deliver(REQUESTED.name, request.encode(), headers=[*request.headers(), grant]),
+            publisher.deliver(COMPLETED.name, poison, headers=events[0].headers()),
             *(
-                publisher.send(COMPLETED.name, event.encode(), key=event.run_id.bytes, headers=event.headers())
+                publisher.deliver(COMPLETED.name, event.encode(), key=event.run_id.bytes, headers=event.headers())
                 for event in events
             ),
         )

@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 from uuid import UUID
 
-from common.contracts.answers_v1 import Period, RunDetail, Success, UsageCount
+from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
 from common.http import ServiceClient
 
 
@@ -45,3 +45,9 @@ class Analytics:
         """Return how often each key was used, by key id."""
         content = await self._client.call("GET", f"/workspaces/{workspace_id}/key-usage")
         return {count.key_id: count for count in Success[list[UsageCount]].model_validate_json(content).data}
+
+    async def output_tokens(self, workspace_id: UUID, provider: str, model: str) -> OutputTokens:
+        """Return how long the model's last answers in this workspace were."""
+        asked = {"provider": provider, "model": model}
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/output-tokens", params=asked)
+        return Success[OutputTokens].model_validate_json(content).data
