@@ -1,7 +1,7 @@
 """A batch's spend limit: what was spent, and the most that calls in flight may add. Pure."""
 
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, Decimal, localcontext
+from decimal import Decimal, localcontext
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,9 @@ TOOLS_TOKENS = 1_000
 CACHE_WRITE = 2
 """Times the price of input, for what is written into a cache for an hour
 (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching)."""
+
+DIGITS = 18
+"""After the point, as `Cost.total` has them at most."""
 
 IMAGES = ("image", "image_url")
 UNBOUNDED = ("audio", "document", "file", "input_audio")
@@ -44,7 +47,7 @@ def bound(body: dict[str, Any], size: int, rate: Rate) -> Decimal:
     images = sum(kind in IMAGES for kind in kinds)
     tokens = size + images * LARGEST_IMAGE + (TOOLS_TOKENS if body.get("tools") else 0)
     price = rate.input * CACHE_WRITE if "cache_control" in kinds else rate.input
-    output = (output_limit(body) or LONGEST_OUTPUT) * choices(body)
+    output = max(0, output_limit(body) or LONGEST_OUTPUT) * choices(body)
     with localcontext(prec=60):
         return rate.request + tokens * price + output * rate.output
 
@@ -68,21 +71,22 @@ def _kinds(value: object) -> Iterator[str]:
 class Budget:
     """Counts every execution once, by its id: what a reply tells at once, analytics confirms later.
 
-    An execution of unknown cost weighs as much as its row's bound, though it is not in `cost`.
+    An execution of unknown cost weighs as much as its row's bound, though it is not in `cost`. Sums are whole 10⁻¹⁸
+    dollars, the smallest that a cost can say.
     """
 
     def __init__(self, limit: Decimal | None) -> None:
-        self._limit = limit
-        self._reserved: dict[int, Decimal] = {}
-        self._told: dict[UUID, tuple[Decimal | None, Decimal]] = {}
-        self._counted = Decimal(0)
-        self._unknown = Decimal(0)
+        self._limit = None if limit is None else _whole(limit)
+        self._reserved: dict[int, int] = {}
+        self._told: dict[UUID, tuple[int, int]] = {}
+        self._cost = 0
+        self._weight = 0
         self.unpriced = 0
 
     @property
     def cost(self) -> Decimal:
         """What was spent, in dollars, as far as it is known."""
-        return self._counted + sum((cost for cost, _ in self._told.values() if cost is not None), Decimal(0))
+        return Decimal(self._cost).scaleb(-DIGITS)
 
     @property
     def unconfirmed(self) -> bool:
@@ -91,32 +95,38 @@ class Budget:
 
     def fits(self, most: Decimal) -> bool:
         """Whether a call that costs `most` keeps the limit, whatever those in flight will cost."""
-        return self._limit is None or self._weight() + most <= self._limit
+        return self._limit is None or self._weight + _whole(most) <= self._limit
 
     def reserve(self, row: int, most: Decimal) -> None:
         """Note that the row is in flight."""
-        if self._limit is not None:
-            self._reserved[row] = most
+        self.release(row)
+        self._reserved[row] = _whole(most)
+        self._weight += self._reserved[row]
 
     def release(self, row: int) -> None:
         """Note that it is not any more."""
-        self._reserved.pop(row, None)
+        self._weight -= self._reserved.pop(row, 0)
 
     def told(self, execution: UUID, cost: Decimal | None, most: Decimal) -> None:
         """Count what a reply tells, until analytics does."""
-        self._told[execution] = cost, most
+        if execution not in self._told:
+            self._told[execution] = self._count(cost, most)
 
     def counted(self, execution: UUID, cost: Decimal | None, most: Decimal) -> None:
         """Count what analytics shows: each execution once."""
-        self._told.pop(execution, None)
-        if cost is None:
-            self.unpriced += 1
-            self._unknown += most
-        else:
-            with localcontext(prec=60):
-                self._counted += cost
+        known, weight = self._told.pop(execution, (0, 0))
+        self._cost -= known
+        self._weight -= weight
+        self._count(cost, most)
+        self.unpriced += cost is None
 
-    def _weight(self) -> Decimal:
-        with localcontext(prec=60, rounding=ROUND_CEILING):
-            waiting = sum((most if cost is None else cost for cost, most in self._told.values()), Decimal(0))
-            return self._counted + self._unknown + waiting + sum(self._reserved.values(), Decimal(0))
+    def _count(self, cost: Decimal | None, most: Decimal) -> tuple[int, int]:
+        known, weight = (0, _whole(most)) if cost is None else (_whole(cost), _whole(cost))
+        self._cost += known
+        self._weight += weight
+        return known, weight
+
+
+def _whole(amount: Decimal) -> int:
+    """Return the amount in 10⁻¹⁸ dollars."""
+    return int(amount.scaleb(DIGITS))

@@ -87,7 +87,13 @@ class Files:
 
     @asynccontextmanager
     async def writing(
-        self, workspace_id: UUID, filename: str, purpose: str, limit: int | None = None
+        self,
+        workspace_id: UUID,
+        filename: str,
+        purpose: str,
+        *,
+        limit: int | None = None,
+        expires_at: int | None = None,
     ) -> AsyncIterator[Draft]:
         """Yield a draft that is a visible file from the end of the block on; if that raises, nothing is left."""
         now = now_ms()
@@ -95,16 +101,16 @@ class Files:
         await self._records.reserve(file)
         try:
             async with self._objects.writing(file.id) as writer:
-                draft = Draft(replace(file, expires_at=None), writer, limit)
+                draft = Draft(replace(file, expires_at=expires_at), writer, limit)
                 yield draft
             await self._records.complete(draft.file)
         except BaseException:
             await self._remove(file.id)
             raise
 
-    def content(self, file: StoredFile) -> AsyncIterator[bytes]:
-        """Yield the content in pieces; raise `NotFound` where it is gone."""
-        return self._objects.read(file.id)
+    def read(self, file_id: str) -> AsyncIterator[bytes]:
+        """Yield a file's content in pieces; raise `NotFound` where it is gone."""
+        return self._objects.read(file_id)
 
     async def lines(self, file_id: str, starts: list[int], ends: list[int]) -> list[bytes]:
         """Return pieces of the content, by their first byte and the one behind their last."""

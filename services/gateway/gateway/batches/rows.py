@@ -108,7 +108,7 @@ def pinned(batch: Batch, providers: Providers) -> RowReader:
     """Return a reader for whom models mean what they were found to mean when the batch was validated."""
 
     async def resolve(name: str) -> Resolved:
-        provider, model = batch.models[name]
+        provider, model = batch.models.get(name, ("", ""))
         return Resolved(providers.find(provider), model)
 
     return RowReader(resolve, batch.endpoint, batch.model)

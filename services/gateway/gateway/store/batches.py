@@ -36,17 +36,17 @@ class BatchTable:
         async with self._session() as session:
             if (row := await session.scalar(fresh)) is not None:
                 return _batch(row)
-            named = BatchRow.workspace_id == batch.workspace_id, BatchRow.idempotency_key == idempotency_key
-            earlier = (await session.scalars(select(BatchRow).where(*named))).one()
-        if earlier.asked_hash != asked_hash:
-            raise IdempotencyConflict("this Idempotency-Key was used before, for another batch")
-        return _batch(earlier)
+        earlier = await self.named(batch.workspace_id, idempotency_key or "", asked_hash)
+        assert earlier is not None, "batches are never removed"
+        return earlier
 
-    async def named(self, workspace_id: UUID, idempotency_key: str) -> Batch | None:
-        """Return the workspace's batch under this key."""
+    async def named(self, workspace_id: UUID, idempotency_key: str, asked_hash: bytes) -> Batch | None:
+        """Return the workspace's batch under this key; raise `IdempotencyConflict` if it was asked for otherwise."""
         mine = BatchRow.workspace_id == workspace_id, BatchRow.idempotency_key == idempotency_key
         async with self._session() as session:
             row = await session.scalar(select(BatchRow).where(*mine))
+        if row is not None and row.asked_hash != asked_hash:
+            raise IdempotencyConflict("this Idempotency-Key was used before, for another batch")
         return None if row is None else _batch(row)
 
     async def get(self, workspace_id: UUID, batch_id: str) -> Batch:
@@ -84,6 +84,10 @@ class BatchTable:
             return _batch(row)
         state = (await self.get(workspace_id, batch_id)).state
         raise Conflict(f"the batch is {state}: this can be done while it is {' or '.join(states)}")
+
+    async def resume(self, workspace_id: UUID, batch_id: str) -> Batch:
+        """Resume a paused batch; raise `NotFound`, or `Conflict` where it is not paused."""
+        return await self.change(workspace_id, batch_id, ("paused",), **RESUMED)
 
     async def resume_all(self, workspace_id: UUID, provider: str) -> None:
         """Resume what was paused for want of a key at this provider."""
