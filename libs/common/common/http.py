@@ -3,9 +3,10 @@
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import aiohttp
@@ -107,13 +108,15 @@ def service_app(
     max_body_bytes: int,
     denied: Denied | None = None,
     answer: ErrorAnswer = in_one_shape,
+    larger_bodies: Mapping[str, int] = MappingProxyType({}),
 ) -> FastAPI:
     """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
+    `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
     `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
     """
     app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
     app.add_middleware(Edge)
     _answer_errors(app, denied, answer)
     documented(app)
@@ -201,37 +204,47 @@ def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
 class BodyLimit:
     """Refuses a body over the limit: by its declared length at once, otherwise when the limit is passed."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, answer: ErrorAnswer = in_one_shape) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        answer: ErrorAnswer = in_one_shape,
+        larger: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._answer = answer
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a counted body."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        limit = self._larger.get(scope["path"], self._max_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdigit() and int(declared) > limit:
             await _discard(receive)
-            return await self._answer(scope, self._error())(scope, receive, send)
-        return await self._app(scope, self._counted(receive), send)
+            return await self._answer(scope, _over(limit))(scope, receive, send)
+        return await self._app(scope, _counted(receive, limit), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                await _discard(receive)
-                raise self._error()
-            return message
+def _counted(receive: Receive, limit: int) -> Receive:
+    received = 0
 
-        return counted
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            await _discard(receive)
+            raise _over(limit)
+        return message
 
-    def _error(self) -> TooLarge:
-        return TooLarge(f"the body is over the limit of {self._max_bytes} bytes")
+    return counted
+
+
+def _over(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit} bytes")
 
 
 async def _discard(receive: Receive) -> None:

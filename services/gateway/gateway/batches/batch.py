@@ -60,8 +60,8 @@ class Progress:
 class Batch:
     """A batch as it stands. Times are UTC ms, money US dollars.
 
-    `models` holds what the names in its rows were found to mean: `{name: [provider, model]}`. `paused_for`: the provider
-    whose next key resumes it.
+    `models` holds what the names in its rows were found to mean: `{name: [provider, model]}`. `paused_for`: the
+    provider whose next key resumes it.
     """
 
     id: str

@@ -212,8 +212,11 @@ class Feeder:
         """Wait for the next look at the truth: not for long when nothing but that is missing."""
         until = time.monotonic() + TRUTH_SECONDS
         await asyncio.sleep(LAST_TRUTH_SECONDS)
-        while time.monotonic() < until and (self._course.states.flights or not self._course.budget.unconfirmed):
+        while time.monotonic() < until and not self._awaited():  # noqa: ASYNC110 - replies come at any time
             await asyncio.sleep(LAST_TRUTH_SECONDS)
+
+    def _awaited(self) -> bool:
+        return self._course.budget.unconfirmed and not self._course.states.flights
 
     async def _read_page(self) -> bool:
         """Take in a page; return whether there is more."""

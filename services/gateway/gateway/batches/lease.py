@@ -16,7 +16,7 @@ HEARTBEAT_SECONDS = 0.5
 """Also how soon an owner hears of what was asked of its batch elsewhere."""
 
 FENCE_MS = 5_000
-"""What is published on a lease counts as never accepted from so long before its end: clocks may differ by that."""
+"""What is published on a lease is void from so long before its end: clocks may differ by that."""
 
 
 class LeaseLost(Exception):
@@ -24,7 +24,7 @@ class LeaseLost(Exception):
 
 
 class Owned(Protocol):
-    """Where batches are kept, as far as their owners go. Each call renews nothing and changes nothing once not owned."""
+    """Where batches are kept, as far as their owners go. Nothing changes once not owned."""
 
     async def hold(self, batch_id: str, owner: str, lease_ms: int, **values: Any) -> Claimed | None:
         """Renew the lease, change the values, and return the batch; None if it is not this owner's any more."""

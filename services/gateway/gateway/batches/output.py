@@ -20,7 +20,7 @@ NO_RESPONSE = {
 }
 """Errors that stand for themselves, since no HTTP answer came; a provider that did not answer goes by OpenAI's name."""
 
-CUT = "response_too_large"
+CUT, TOO_LARGE = "response_too_large", "the answer was too large to be kept whole"
 
 
 def has_answer(result: Result) -> bool:
@@ -36,7 +36,7 @@ def line(batch: Batch, result: Result) -> bytes:
         body = _answer(batch, result.run)
         return _line(told, {"status_code": 200, "request_id": run_id, "body": body}, None)
     code = CUT if result.status == "succeeded" else result.code
-    message = result.message or ("the answer was too large to be kept whole" if code == CUT else f"the run {result.status}")
+    message = result.message or (TOO_LARGE if code == CUT else f"the run {result.status}")
     if code == CUT or code in NO_RESPONSE:
         return _line(told, None, {"code": NO_RESPONSE.get(code or "", code), "message": message})
     error = RUN_ERRORS.get(code or "", RunFailed)(message)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from common.errors import NotFound, TallyrunError, Unavailable
 from common.ids import new_id, now_ms
 from gateway import metrics
-from gateway.batches.batch import CANCELLABLE, Batch, Claimed, LineError, Progress, change_of
+from gateway.batches.batch import CANCELLABLE, Claimed, LineError, Progress, change_of
 from gateway.batches.course import Course
 from gateway.batches.feeder import Feeder, Parts
 from gateway.batches.finish import Finishing

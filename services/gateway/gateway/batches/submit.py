@@ -123,7 +123,9 @@ class Batches:
             raise Conflict(f"the batch is {old.state}: its rows can be run again once it has ended")
         wanted = await self._wanted(old, which)
         file = await self._chosen(old, wanted)
-        again = _batch(caller, Terms(file.id, old.name, old.model, old.endpoint, old.labels, old.deadline - old.created_at))
+        again = _batch(
+            caller, Terms(file.id, old.name, old.model, old.endpoint, old.labels, old.deadline - old.created_at)
+        )
         return await self._added(replace(again, retry_of=old.id, **changes), asked, key)
 
     async def _earlier(self, caller: Caller, key: str | None, asked: bytes) -> Batch | None:

@@ -27,7 +27,7 @@ def boundary_of(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise InvalidRequest("send the file as multipart/form-data, with the fields 'purpose' and 'file'")
-    return options["boundary"]
+    return str(options["boundary"])
 
 
 async def receive(body: AsyncIterator[bytes], boundary: str, draft: Draft) -> Form:

@@ -76,11 +76,11 @@ async def _row(line: Line, reader: RowReader, index: RowIndex, *, limited: bool)
     try:
         row = await reader.read(line.content)
         most = _bound(row) if limited else Decimal(0)
-        if not index.add(row.custom_id, line, most):
-            raise LineFault("duplicate_custom_id", f"custom_id: '{row.custom_id}' came before", "custom_id")
     except LineFault as fault:
         return LineError(line.number, fault.code, fault.message, fault.param)
-    return row
+    if index.add(row.custom_id, line, most):
+        return row
+    return LineError(line.number, "duplicate_custom_id", f"'{row.custom_id}' came before", "custom_id")
 
 
 def _bound(row: Request) -> Decimal:

@@ -26,7 +26,9 @@ LONGEST_SECONDS = 7 * 86_400
 MOST_DOLLARS = 10_000_000
 Dollars = Annotated[Decimal, Field(gt=0, le=MOST_DOLLARS, max_digits=25, decimal_places=18)]
 FileId = Annotated[str, Field(min_length=1, max_length=64)]
-CustomIds = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(min_length=1, max_length=50_000)]
+CustomIds = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(min_length=1, max_length=50_000)
+]
 Only = Literal["ok", "failed", "expired", "cancelled"]
 STATUS: dict[str, Status] = {"ok": "succeeded", "failed": "failed", "expired": "expired", "cancelled": "cancelled"}
 
@@ -196,7 +198,7 @@ class BatchRoutes:
         """Answer a page of the workspace's batches, newest first."""
         caller = await self._tokens.caller(request, "viewer")
         asked: dict[str, Any] = {"state": state, "labels": _labels(label), "after": cursor, "limit": limit + 1}
-        found = await self._records.list(caller.workspace_id, **asked)
+        found = await self._records.page(caller.workspace_id, **asked)
         following = found[limit - 1].id if len(found) > limit else None
         return data(BatchPage(batches=[_answer(batch) for batch in found[:limit]], next_cursor=following))
 

@@ -139,7 +139,7 @@ class OpenAIBatchRoutes:
     ) -> Response:
         """Answer a page of the workspace's batches, newest first."""
         caller = await self._tokens.caller(request, "viewer")
-        found = await self._records.list(caller.workspace_id, state=None, labels={}, after=after, limit=limit + 1)
+        found = await self._records.page(caller.workspace_id, state=None, labels={}, after=after, limit=limit + 1)
         data = [_object(batch) for batch in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return _json(BatchList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))

@@ -108,8 +108,13 @@ class FileRoutes:
     ) -> Response:
         """Answer a page of the workspace's files."""
         caller = await self._tokens.caller(request, "viewer")
-        asked = {"purpose": purpose, "after": after, "limit": limit + 1, "newest_first": order == "desc"}
-        found = await self._shelf.list(caller.workspace_id, now_ms(), **asked)
+        asked: dict[str, Any] = {
+            "purpose": purpose,
+            "after": after,
+            "limit": limit + 1,
+            "newest_first": order == "desc",
+        }
+        found = await self._shelf.page(caller.workspace_id, now_ms(), **asked)
         data = [_object(file) for file in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
         return _json(FileList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))

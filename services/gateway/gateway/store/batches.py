@@ -58,7 +58,7 @@ class BatchTable:
             raise NotFound(f"no such batch: {batch_id}")
         return _batch(row)
 
-    async def list(
+    async def page(
         self, workspace_id: UUID, *, state: State | None, labels: dict[str, str], after: str | None, limit: int
     ) -> list[Batch]:
         """Return the workspace's batches, newest first, beginning behind the one called `after`."""

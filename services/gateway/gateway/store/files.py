@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from sqlalchemy import delete, exists, or_, select, tuple_, update
+from sqlalchemy import Exists, delete, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from common.errors import Conflict, NotFound
@@ -42,7 +42,7 @@ class FileTable:
         """Return the input of a batch, which does not expire before its end; raise `NotFound`."""
         return await self.get(workspace_id, file_id, now=0)
 
-    async def list(
+    async def page(
         self, workspace_id: UUID, now: int, *, purpose: str | None, after: str | None, limit: int, newest_first: bool
     ) -> list[StoredFile]:
         """Return the workspace's files in order of creation, beginning behind the one called `after`."""
@@ -61,7 +61,7 @@ class FileTable:
         """Let the file expire now; raise `NotFound`, or `Conflict` while a batch reads it."""
         mine = FileRow.id == file_id, *_visible(workspace_id, now)
         async with self._session() as session:
-            if await session.scalar(select(exists().where(FileRow.id == file_id, _in_use()))):
+            if await session.scalar(select(FileRow.id).where(FileRow.id == file_id, _in_use())):
                 raise Conflict(f"a batch still reads {file_id}: cancel it, or wait for its end")
             ended = await session.scalar(update(FileRow).where(*mine).values(expires_at=now).returning(FileRow.id))
         if ended is None:
@@ -87,7 +87,7 @@ def _visible(workspace_id: UUID, now: int) -> tuple:  # type: ignore[type-arg] #
     return FileRow.workspace_id == workspace_id, FileRow.bytes.is_not(None), lives
 
 
-def _in_use():  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLAlchemy's expression
+def _in_use() -> Exists:
     return exists().where(BatchRow.file_id == FileRow.id, BatchRow.ended_at.is_(None))
 
 

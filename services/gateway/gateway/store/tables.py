@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, LargeBinary, Numeric, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import BigInteger, DateTime, Float, Text
+from sqlalchemy.types import BigInteger, DateTime, Text
 
 from common.ids import new_id
 from gateway.batches.batch import State
