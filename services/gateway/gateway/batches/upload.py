@@ -67,7 +67,7 @@ class _Reader:
                 raise InvalidRequest(f"{self._name[:64]}: over {LARGEST_FIELD} bytes")
 
     def _begin(self, part: MultipartSegment, form: Form) -> None:
-        self._name, self._value = part.name, b""
+        self._name, self._value = part.name or "", b""
         if self._name == "file":
             if form.filename is not None:
                 raise InvalidRequest("file: send one at a time", param="file")
