@@ -11,7 +11,8 @@ from common.contracts.event import Event
 Operation = Literal["chat", "messages", "check"]
 Status = Literal["succeeded", "failed", "cancelled", "expired"]
 Name = Annotated[str, Field(max_length=256)]
-Millis = Annotated[int, Field(ge=0, le=4_102_444_800_000, description="UTC milliseconds, before the year 2100")]
+LATEST = 4_102_444_800_000
+Millis = Annotated[int, Field(ge=0, le=LATEST, description="UTC milliseconds, before the year 2100")]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Labels = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Name], Field(max_length=32)]
 
