@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
@@ -74,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     def stored() -> int:
         return watermark.read_up_to
 
-    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark)))
+    batches = Batches(clickhouse, watermark)
+    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
     app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 
