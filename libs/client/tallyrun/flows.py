@@ -1,0 +1,61 @@
+"""What takes several calls, written once: a flow yields calls and is sent their answers, by either client."""
+
+import hashlib
+import json
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+from tallyrun import calls
+from tallyrun.batches import BatchStatus, Quote
+from tallyrun.calls import Terms
+from tallyrun.errors import Declined, TallyrunError
+from tallyrun.prepare import Prepared
+from tallyrun.upload import Sent, Upload
+from tallyrun.wire import Call
+
+SUBMISSION = "submission"
+"""The label that carries a batch's submission key."""
+
+T = TypeVar("T")
+Flow = Generator[Call[Any], Any, T]
+Approve = Callable[[Quote], bool]
+
+
+class Submitted(NamedTuple):
+    """A batch, and whether it existed before."""
+
+    status: BatchStatus
+    attached: bool
+
+
+def submission_key(prepared: Prepared, terms: Terms) -> str:
+    """Return what makes two submissions the same: the rows to the byte, the model for those without, the name."""
+    said = [prepared.sha256, terms.model, terms.name]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent) -> Flow[Submitted]:
+    """Return the batch of these rows: the one that exists, or a new one once its quote is approved."""
+    key = submission_key(prepared, terms)
+    found = yield calls.batches(None, f"{SUBMISSION}={key}", None)
+    if found.batches:
+        return Submitted(found.batches[0], attached=True)
+    file_id = yield calls.upload(Upload(prepared, sent))
+    if approve is not None and not approve((yield calls.quote(file_id, terms.model))):
+        yield calls.forget_file(file_id)
+        raise Declined
+    labelled = replace(terms, labels={**terms.labels, SUBMISSION: key})
+    return Submitted((yield calls.create(file_id, labelled, key)), attached=False)
+
+
+def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
+    """Return what the rows would cost; nothing stays at the gateway."""
+    file_id = yield calls.upload(Upload(prepared, sent))
+    try:
+        quoted: Quote = yield calls.quote(file_id, model)
+    except TallyrunError:
+        yield calls.forget_file(file_id)
+        raise
+    yield calls.forget_file(file_id)
+    return quoted
