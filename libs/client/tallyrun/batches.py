@@ -45,7 +45,7 @@ class QuotedModel(Told):
 
 
 class Quote(Told):
-    """What a batch would cost, as a range in US dollars. `unpriced_rows`, whose model no catalogue knows, are not in it."""
+    """What a batch would cost, as a range in US dollars. The `unpriced_rows`, of unknown models, are not in it."""
 
     rows: int
     unpriced_rows: int

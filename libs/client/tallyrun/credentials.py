@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tallyrun import keyrings
 from tallyrun.errors import NotUnderstood
-from tallyrun.profiles import Profiles
+from tallyrun.profiles import Profile, Profiles
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 """Of a gateway on this machine, as `make run` starts it."""
@@ -29,11 +29,16 @@ def find(url: str | None = None, token: str | None = None, profile: str | None =
     A token that was stored for one address is never sent to another one.
     """
     stored = Profiles.load().get(profile or os.environ.get("TALLYRUN_PROFILE") or None)
-    address = url or os.environ.get("TALLYRUN_URL") or stored.url or DEFAULT_URL
+    where = address(url, stored)
     secret = token or os.environ.get("TALLYRUN_TOKEN")
-    if not secret and address == stored.url:
-        secret = stored.token or keyrings.get(stored.name, address)
-    return Credentials(address, checked(secret))
+    if not secret and where == stored.url:
+        secret = stored.token or keyrings.get(stored.name, where)
+    return Credentials(where, checked(secret))
+
+
+def address(url: str | None, stored: Profile) -> str:
+    """Return which gateway is called."""
+    return url or os.environ.get("TALLYRUN_URL") or stored.url or DEFAULT_URL
 
 
 def checked(secret: str | None) -> str | None:

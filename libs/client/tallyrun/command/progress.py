@@ -1,0 +1,61 @@
+"""How far it has come, on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tallyrun.batches import BatchStatus
+from tallyrun.command import wording
+from tallyrun.command.session import Session
+
+LINE_SECONDS = 15.0
+
+T = TypeVar("T")
+
+
+class Bar:
+    """A bar while the block runs; `console` is where it is drawn."""
+
+    def __init__(self, session: Session, console: Console | None = None) -> None:
+        self._session = session
+        drawn = console or Console(stderr=True)
+        self._terminal = drawn.is_terminal and not session.quiet
+        columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
+        self._progress = Progress(*columns, console=drawn, disable=not self._terminal, transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def paused(self, ask: Callable[[T], bool]) -> Callable[[T], bool]:
+        """Return the question as asked without a bar in the way."""
+
+        def asked(about: T) -> bool:
+            self._progress.stop()
+            answer = ask(about)
+            self._progress.start()
+            return answer
+
+        return asked
+
+    def show(self, status: BatchStatus) -> None:
+        """Show how a batch stands."""
+        self._tell(wording.progress(status), status.done, status.rows)
+
+    def sent(self, done: int, total: int) -> None:
+        """Show how much of a file is sent."""
+        self._tell(f"{done * 100 // max(1, total):3}% sent of {total / 1e6:,.1f} MB", done, total)
+
+    def _tell(self, text: str, done: int, total: int) -> None:
+        self._progress.update(self._task, description=text, completed=done, total=total or None)
+        if not self._terminal and time.monotonic() - self._said >= LINE_SECONDS:
+            self._said = time.monotonic()
+            self._session.note(text.strip())
