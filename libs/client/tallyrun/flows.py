@@ -38,15 +38,26 @@ def submission_key(prepared: Prepared, terms: Terms) -> str:
 def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent) -> Flow[Submitted]:
     """Return the batch of these rows: the one that exists, or a new one once its quote is approved."""
     key = submission_key(prepared, terms)
-    found = yield calls.batches(None, f"{SUBMISSION}={key}", None)
-    if found.batches:
-        return Submitted(found.batches[0], attached=True)
+    if found := (yield from _found(key)):
+        return Submitted(found, attached=True)
     file_id = yield calls.upload(Upload(prepared, sent))
     if approve is not None and not approve((yield calls.quote(file_id, terms.model))):
         yield calls.forget_file(file_id)
         raise Declined
     labelled = replace(terms, labels={**terms.labels, SUBMISSION: key})
-    return Submitted((yield calls.create(file_id, labelled, key)), attached=False)
+    try:
+        return Submitted((yield calls.create(file_id, labelled, key)), attached=False)
+    except TallyrunError as error:
+        yield calls.forget_file(file_id)
+        if error.code != "idempotency_conflict" or not (found := (yield from _found(key))):
+            raise
+        return Submitted(found, attached=True)  # somebody else was submitting the same
+
+
+def _found(key: str) -> Flow[BatchStatus | None]:
+    """Return the batch that was submitted under this key; its retries have the same labels, and are not meant."""
+    page = yield calls.batches(None, f"{SUBMISSION}={key}", None)
+    return next((batch for batch in page.batches if batch.retry_of is None), None)
 
 
 def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:

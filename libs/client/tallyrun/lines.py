@@ -30,7 +30,7 @@ class Line(NamedTuple):
 def name_of(source: Source) -> str:
     """Return what the rows are called."""
     named = source if isinstance(source, (str, PathLike)) else getattr(source, "name", None)
-    return Path(str(named)).name if named and not isinstance(named, int) else "rows.jsonl"
+    return Path(str(named)).name.strip("<>") if named and not isinstance(named, int) else "rows"
 
 
 def lines_of(source: Source) -> Iterator[Line]:

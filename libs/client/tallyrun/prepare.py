@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Self
 
 from tallyrun.errors import TOLD_FAULTS, InvalidRows, NotUnderstood, RowFault
@@ -46,7 +47,7 @@ def prepare(source: Source, model: str | None) -> Prepared:
     if rows == 0:
         file.close()
         raise NotUnderstood(f"{name_of(source)} has no rows", "invalid_rows")
-    return Prepared(file, name_of(source), rows, file.tell(), digest.hexdigest())
+    return Prepared(file, f"{Path(name_of(source)).stem}.jsonl", rows, file.tell(), digest.hexdigest())
 
 
 def batch_lines(source: Source, model: str | None) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import typer
-from typer._completion_shared import get_completion_script
+from typer.completion import get_completion_script  # type: ignore[attr-defined] # it is theirs to use
 
 from tallyrun import credentials
 from tallyrun.command.session import Session, command
