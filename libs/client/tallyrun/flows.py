@@ -41,32 +41,49 @@ def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent
     if found := (yield from _found(key)):
         return Submitted(found, attached=True)
     file_id = yield calls.upload(Upload(prepared, sent))
-    if approve is not None and not approve((yield calls.quote(file_id, terms.model))):
-        yield calls.forget_file(file_id)
-        raise Declined
+    if approve is not None:
+        yield from _approved(file_id, terms.model, approve)
     labelled = replace(terms, labels={**terms.labels, SUBMISSION: key})
     try:
         return Submitted((yield calls.create(file_id, labelled, key)), attached=False)
     except TallyrunError as error:
+        if not 400 <= error.status < 500:
+            raise  # it may have been created, and need its file
         yield calls.forget_file(file_id)
         if error.code != "idempotency_conflict" or not (found := (yield from _found(key))):
             raise
         return Submitted(found, attached=True)  # somebody else was submitting the same
 
 
-def _found(key: str) -> Flow[BatchStatus | None]:
-    """Return the batch that was submitted under this key; its retries have the same labels, and are not meant."""
-    page = yield calls.batches(None, f"{SUBMISSION}={key}", None)
-    return next((batch for batch in page.batches if batch.retry_of is None), None)
-
-
 def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
     """Return what the rows would cost; nothing stays at the gateway."""
     file_id = yield calls.upload(Upload(prepared, sent))
+    quoted = yield from _quoted(file_id, model)
+    yield calls.forget_file(file_id)
+    return quoted
+
+
+def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:
+    """Go on if the quote is approved; else the file does not stay."""
+    quoted = yield from _quoted(file_id, model)
+    try:
+        if not approve(quoted):
+            raise Declined
+    except TallyrunError:
+        yield calls.forget_file(file_id)
+        raise
+
+
+def _quoted(file_id: str, model: str | None) -> Flow[Quote]:
     try:
         quoted: Quote = yield calls.quote(file_id, model)
     except TallyrunError:
         yield calls.forget_file(file_id)
         raise
-    yield calls.forget_file(file_id)
     return quoted
+
+
+def _found(key: str) -> Flow[BatchStatus | None]:
+    """Return the batch that was submitted under this key; its retries have the same labels, and are not meant."""
+    page = yield calls.batches(None, f"{SUBMISSION}={key}", None)
+    return next((batch for batch in page.batches if batch.retry_of is None), None)

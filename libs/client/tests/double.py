@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -121,7 +121,7 @@ class Connection(BaseHTTPRequestHandler):
             left -= len(piece)
             yield piece
 
-    def told(self, path: str, asked: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+    def told(self, path: str, asked: dict[str, list[str]], body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 - a table
         double, known = self.double, self.double.batches
         match self.command, path.strip("/").split("/"):
             case "POST", ["v1", "files"]:

@@ -29,7 +29,7 @@ def asked(custom_id: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def test_simple_rows_become_batch_lines() -> None:
-    rows = [
+    rows: list[dict[str, Any] | str] = [
         {"prompt": "one"},
         {"input": "two", "id": 7, "temperature": 0, "max_tokens": 5},
         {"messages": [{"role": "system", "content": "é"}], "custom_id": "c", "model": "openai/gpt-4.1"},
@@ -78,7 +78,7 @@ def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
         ('{"prompt": "\\ud800"}', "half a character"),
         ('{"body": 1}', "its 'body' is no JSON object"),
         ('{"body": {}}', "it has a 'body' but no 'custom_id'"),
-        ('{"body": {}, "custom_id": "x"}', "needs \"method\""),
+        ('{"body": {}, "custom_id": "x"}', 'needs "method"'),
     ],
 )  # fmt: skip
 def test_a_bad_line_is_named_before_anything_is_sent(row: str, why: str) -> None:

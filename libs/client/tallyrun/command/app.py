@@ -13,7 +13,6 @@ app = typer.Typer(
     help="Run prompts on your own keys, and know what every one cost. `tallyrun login` says where and as whom; so do"
     " TALLYRUN_URL and TALLYRUN_TOKEN.",
     no_args_is_help=True,
-    add_completion=False,  # `config completion` does it
     pretty_exceptions_enable=False,  # they would print local variables, tokens among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -31,7 +30,7 @@ app.add_typer(config.app, name="config")
 def main() -> None:
     """Run what was typed; exit as documented."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="tallyrun")
     except TallyrunError as error:
         note(f"tallyrun: {error.message}")
         if error.status == 401:

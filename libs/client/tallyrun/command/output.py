@@ -28,11 +28,10 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-def note(text: str) -> None:
+def note(text: str, console: Console | None = None) -> None:
     """Say something that is not data."""
-    Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(
-        "\n".join(map(printable, text.split("\n")))
-    )
+    lines = "\n".join(map(printable, text.split("\n")))
+    (console or Console(stderr=True)).print(lines, soft_wrap=True, markup=False, highlight=False)
 
 
 def write(

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Self, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tallyrun.batches import BatchStatus
@@ -17,14 +16,13 @@ T = TypeVar("T")
 
 
 class Bar:
-    """A bar while the block runs; `console` is where it is drawn."""
+    """A bar while the block runs."""
 
-    def __init__(self, session: Session, console: Console | None = None) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        drawn = console or Console(stderr=True)
-        self._terminal = drawn.is_terminal and not session.quiet
+        self._terminal = session.console.is_terminal and not session.quiet
         columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
-        self._progress = Progress(*columns, console=drawn, disable=not self._terminal, transient=True)
+        self._progress = Progress(*columns, console=session.console, disable=not self._terminal, transient=True)
         self._task = self._progress.add_task("", total=None)
         self._said = time.monotonic()
 

@@ -1,6 +1,7 @@
 """What every command takes beside its own: how it writes, whether it may ask, as whom it calls."""
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
+from rich.console import Console
 
 from tallyrun.async_client import AsyncClient
 from tallyrun.client import Client
-from tallyrun.command import output
+from tallyrun.command import exits, output
 from tallyrun.command.output import Format
 from tallyrun.errors import NotUnderstood, TallyrunError
 
@@ -43,6 +45,9 @@ class Session:
     profile: Annotated[
         str | None, option("--profile", envvar="TALLYRUN_PROFILE", help="call as this profile, of `login`")
     ] = None
+    console: Console = field(default_factory=lambda: Console(stderr=True), init=False)
+    """Where notes and progress go: one of them, so that neither is written over the other."""
+
     _said: float = field(default=float("-inf"), init=False)
 
     @property
@@ -61,7 +66,7 @@ class Session:
     def note(self, text: str) -> None:
         """Say something that is not data."""
         if not self.quiet:
-            output.note(text)
+            output.note(text, self.console)
 
     def write(self, rows: Iterable[BaseModel], columns: Sequence[str]) -> None:
         """Write data."""
@@ -119,7 +124,12 @@ def in_session(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def outer(**given: Any) -> None:
         session = Session(**{name: given.pop(name) for name in COMMON})
-        function(session, **given)
+        try:
+            function(session, **given)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed into nothing
+            raise typer.Exit(exits.READER_GONE) from None
 
     del outer.__wrapped__  # Typer would read the options of what is wrapped
     outer.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]

@@ -17,6 +17,11 @@ def money(amount: Decimal | float) -> str:
     return f"${exact.quantize(CENTS, ROUND_HALF_UP):,}"
 
 
+def roughly(amount: Decimal | float) -> str:
+    """Return dollars without cents, where there are some."""
+    return f"${amount:,.0f}" if amount >= 10 else money(amount)
+
+
 def counted(number: int, what: str) -> str:
     """Return a count of things."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
@@ -52,16 +57,19 @@ def progress(status: BatchStatus) -> str:
         f"{status.done * 100 // max(1, status.rows):3}% {status.done:,}/{status.rows:,}",
         f"{status.failed:,} failed",
         _spent(status),
-        *([f"{status.rate_per_second:,.0f}/s"] if status.rate_per_second else []),
-        *([f"{span(status.eta)} left"] if status.eta is not None and status.state == "in_progress" else []),
-        *([] if status.state == "in_progress" else [_state(status)]),
+        *(_pace(status) if status.state == "in_progress" else [_state(status)]),
     ]
     return " · ".join(parts)
 
 
+def _pace(status: BatchStatus) -> list[str]:
+    rate = [f"{status.rate_per_second:,.0f}/s"] if status.rate_per_second else []
+    return rate if status.eta is None else [*rate, f"{span(status.eta)} left"]
+
+
 def _spent(status: BatchStatus) -> str:
     high = (status.quote or {}).get("high")
-    return money(status.cost) if high is None else f"{money(status.cost)} of ~{money(high)}"
+    return money(status.cost) if high is None else f"{money(status.cost)} of ~{roughly(high)}"
 
 
 def _state(status: BatchStatus) -> str:
