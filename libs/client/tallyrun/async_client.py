@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import wraps
-from typing import Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from tallyrun import calls, credentials, flows
 from tallyrun.batches import Again, BatchStatus, Only, Quote, State
@@ -13,6 +13,7 @@ from tallyrun.errors import TallyrunError
 from tallyrun.handles import POLL_SECONDS, AsyncBatch
 from tallyrun.lines import Source
 from tallyrun.prepare import prepare
+from tallyrun.prompts import Answer, Delta
 from tallyrun.rejected import EVERYTHING, RejectedFilter, RejectedRecord, ReplayedRecord
 from tallyrun.results import Result
 from tallyrun.retries import PATIENCE_SECONDS, Waiting, say_nothing
@@ -64,13 +65,25 @@ class AsyncClient:
         """Close the connections."""
         await self.transport.close()
 
-    prompt = _sent(calls.prompt)
+    run = _sent(calls.run)
+    models = _sent(calls.models)
     costs = _sent(calls.costs)
     keys = _sent(calls.keys)
     connect = _sent(calls.connect)
     deactivate = _sent(calls.deactivate)
     workspaces = _sent(calls.workspaces)
     cancel = _sent(calls.cancel)
+
+    async def prompt(self, text: str, model: str, *, key: str | None = None, **more: Any) -> Answer:
+        """Run one prompt and return its answer; `model` is `provider/model`, or a name that one provider has alone.
+
+        Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
+        """
+        return await self._run(flows.prompt(text, model, key, **more))
+
+    def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> AsyncIterator[Delta]:
+        """Run one prompt and yield its answer as it is written; `more` are fields of a chat completion."""
+        return self.transport.events(calls.stream(text, model, key=key, **more))
 
     async def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
         """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""

@@ -29,7 +29,7 @@ class BatchFault(Told):
 
 
 class QuotedModel(Told):
-    """One model's share of a quote: tokens in and out and US dollars, each as a range; `basis` tells from what."""
+    """One model's share of a quote: tokens and US dollars as ranges, None without a price; `basis` tells from what."""
 
     provider: str
     model: str
@@ -39,8 +39,8 @@ class QuotedModel(Told):
     input_high: int
     output_low: int
     output_high: int
-    low: Decimal
-    high: Decimal
+    low: Decimal | None
+    high: Decimal | None
     basis: str
 
 

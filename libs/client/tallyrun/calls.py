@@ -12,11 +12,11 @@ from tallyrun import results as result
 from tallyrun.batches import Again, BatchPage, BatchStatus, Only, Quote, State
 from tallyrun.keys import Key, Workspace
 from tallyrun.overview import Overview, Period
-from tallyrun.prompts import Answer
+from tallyrun.prompts import Answer, Delta, Model, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
 from tallyrun.results import Result
 from tallyrun.upload import Upload
-from tallyrun.wire import Call, data, nothing
+from tallyrun.wire import Call, data, nothing, whole
 
 REPLAYED_AT_ONCE = 50
 
@@ -101,14 +101,32 @@ def results(batch_id: str, only: Only | None, *, include_inputs: bool, follow: b
     return Call("GET", f"{_batch(batch_id)}/results", result.read, asked)
 
 
-def prompt(text: str, model: str, *, key: str | None = None, **more: Any) -> Call[Answer]:
-    """Run one prompt and return its answer; `model` is `provider/model`. Under the same `key` it is the same run.
-
-    `more`: system, temperature, maxTokens, promptId, labels.
-    """
-    provider, _, name = model.partition("/")
-    body = {"provider": provider, "model": name, "input": text, **more}
+def prompt(text: str, model: Model, key: str, more: Mapping[str, Any]) -> Call[Answer]:
+    """Run one prompt."""
+    name = model.id.removeprefix(f"{model.owned_by}/")
+    body = {"provider": model.owned_by, "model": name, "input": text, **more}
     return Call("POST", "/api/integrations/run", data(Answer), body=body, headers=_key(key))
+
+
+def stream(text: str, model: str, *, key: str | None = None, **more: Any) -> Call[Delta]:
+    """Run one prompt and yield its answer as it is written."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True, **more}
+    return Call("POST", "/v1/chat/completions", delta, body=body, headers=_key(key))
+
+
+def run(run_id: str) -> Call[Run]:
+    """Return a run."""
+    return Call("GET", f"/api/runs/{quoted(run_id, safe='')}", data(Run))
+
+
+def model(name: str) -> Call[Model]:
+    """Return the model that this name means: `provider/model`, or a name of one connected provider's alone."""
+    return Call("GET", f"/v1/models/{quoted(name)}", whole(Model))
+
+
+def models() -> Call[list[Model]]:
+    """Return the models of the connected providers that the gateway knows prices of."""
+    return Call("GET", "/v1/models", lambda body: whole(list[Model])(body["data"]))
 
 
 def keys() -> Call[list[Key]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -11,11 +12,15 @@ from tallyrun.batches import BatchStatus, Quote
 from tallyrun.calls import Terms
 from tallyrun.errors import Declined, TallyrunError
 from tallyrun.prepare import Prepared
+from tallyrun.prompts import Answer
 from tallyrun.upload import Sent, Upload
 from tallyrun.wire import Call
 
 SUBMISSION = "submission"
 """The label that carries a batch's submission key."""
+
+STILL_RUNNING = "still_running"
+"""What a prompt is answered that takes longer than a gateway waits: sent again under its key, it is waited for on."""
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
@@ -61,6 +66,23 @@ def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
     quoted = yield from _quoted(file_id, model)
     yield calls.forget_file(file_id)
     return quoted
+
+
+def prompt(text: str, model: str, key: str | None = None, **more: Any) -> Flow[Answer]:
+    """Run one prompt and return its answer; `model` is `provider/model`, or a name that one connected provider has.
+
+    Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
+    """
+    named = yield calls.model(model)
+    asked = calls.prompt(text, named, key or uuid.uuid4().hex, more)
+    while True:
+        try:
+            answer: Answer = yield asked
+        except TallyrunError as error:
+            if error.code != STILL_RUNNING:
+                raise
+        else:
+            return answer
 
 
 def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:

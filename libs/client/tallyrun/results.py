@@ -24,7 +24,7 @@ class Result(Told):
     error_code: str | None = None
     error: str | None = None
     model: str | None = None
-    usage: Mapping[str, int | None] = Field(default_factory=dict)
+    usage: Mapping[str, int] | None = None
     cost: Decimal | None = None
     priced: bool = False
     latency: float | None = None

@@ -62,7 +62,7 @@ class Transport:
         with self._opened(call) as answer:
             for event in httpx2.EventSource(answer):
                 if event.data != "[DONE]":
-                    yield understood(answer, parsed(event.data), call.read)
+                    yield understood(answer, _named(answer, event.data), call.read)
 
     @contextmanager
     def _opened(self, call: Call[Any]) -> Iterator[httpx2.Response]:
@@ -116,7 +116,7 @@ class AsyncTransport:
         async with self._opened(call) as answer:
             async for event in httpx2.EventSource(answer):
                 if event.data != "[DONE]":
-                    yield understood(answer, parsed(event.data), call.read)
+                    yield understood(answer, _named(answer, event.data), call.read)
 
     @asynccontextmanager
     async def _opened(self, call: Call[Any]) -> AsyncIterator[httpx2.Response]:
@@ -126,6 +126,11 @@ class AsyncTransport:
                     await answer.aread()
                     raise refusal(answer, parsed(answer.text))
                 yield answer
+
+
+def _named(answer: httpx2.Response, event: str) -> dict[str, Any]:
+    """Return an event with the id of the request that it answers: the run's."""
+    return {**parsed(event), "requestId": answer.headers.get("x-request-id")}
 
 
 @contextmanager

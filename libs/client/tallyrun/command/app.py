@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 for each in (
-    *(account.login, account.connect, prompt.prompt, run.quote, run.run),
+    *(account.login, account.connect, prompt.prompt, prompt.models, run.quote, run.run),
     *(batches.ls, batches.status, batches.watch, batches.results, batches.retry, batches.cancel, cost.cost),
 ):
     app.command()(in_session(each))

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import Self
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from tallyrun.batches import BatchStatus
+from tallyrun.batches import BatchStatus, Quote
 from tallyrun.command import wording
 from tallyrun.command.session import Session
 
 LINE_SECONDS = 15.0
-
-T = TypeVar("T")
 
 
 class Bar:
@@ -20,6 +18,7 @@ class Bar:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._quote: Quote | None = None
         self._terminal = session.console.is_terminal and not session.quiet
         columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
         self._progress = Progress(*columns, console=session.console, disable=not self._terminal, transient=True)
@@ -33,12 +32,13 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def paused(self, ask: Callable[[T], bool]) -> Callable[[T], bool]:
-        """Return the question as asked without a bar in the way."""
+    def quoted(self, ask: Callable[[Quote], bool]) -> Callable[[Quote], bool]:
+        """Return the question as asked without a bar in the way; what is quoted is shown on."""
 
-        def asked(about: T) -> bool:
+        def asked(quote: Quote) -> bool:
+            self._quote = quote
             self._progress.stop()
-            answer = ask(about)
+            answer = ask(quote)
             self._progress.start()
             return answer
 
@@ -46,7 +46,7 @@ class Bar:
 
     def show(self, status: BatchStatus) -> None:
         """Show how a batch stands."""
-        self._tell(wording.progress(status), status.done, status.rows)
+        self._tell(wording.progress(status, self._quote), status.done, status.rows)
 
     def sent(self, done: int, total: int) -> None:
         """Show how much of a file is sent."""

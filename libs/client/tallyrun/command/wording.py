@@ -51,12 +51,12 @@ def quoted(quote: Quote) -> str:
     )
 
 
-def progress(status: BatchStatus) -> str:
-    """Return how a batch stands, in a line."""
+def progress(status: BatchStatus, quote: Quote | None = None) -> str:
+    """Return how a batch stands, in a line; beside its quote, where that is known."""
     parts = [
         f"{status.done * 100 // max(1, status.rows):3}% {status.done:,}/{status.rows:,}",
         f"{status.failed:,} failed",
-        _spent(status),
+        _spent(status, quote),
         *(_pace(status) if status.state == "in_progress" else [_state(status)]),
     ]
     return " · ".join(parts)
@@ -67,8 +67,8 @@ def _pace(status: BatchStatus) -> list[str]:
     return rate if status.eta is None else [*rate, f"{span(status.eta)} left"]
 
 
-def _spent(status: BatchStatus) -> str:
-    high = (status.quote or {}).get("high")
+def _spent(status: BatchStatus, quote: Quote | None) -> str:
+    high = (status.quote or {}).get("high") if quote is None else quote.high
     return money(status.cost) if high is None else f"{money(status.cost)} of ~{roughly(high)}"
 
 
