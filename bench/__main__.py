@@ -5,7 +5,7 @@
 
 import sys
 
-from bench import accept, bulk, fairness, goodput, leases, memory, sync, vault
+from bench import accept, batch, bulk, fairness, goodput, leases, memory, sync, vault
 from bench.report import RESULTS, keep
 
 QUICK = {
@@ -17,7 +17,7 @@ QUICK = {
     "fairness": fairness.measure,
     "vault": vault.measure,
 }
-PARTS = {**QUICK, "memory": memory.measure}
+PARTS = {**QUICK, "batch": batch.measure, "memory": memory.measure}
 
 
 def main(names: list[str]) -> None:

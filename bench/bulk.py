@@ -40,17 +40,17 @@ def measure() -> list[Row]:
     with bed(RUNNER_SLOTS=str(AT_ONCE)) as tested:
         tested.steer(latency_ms=LATENCY_MS)
         asyncio.run(_ours(tested, RUNS // 10))  # connections are open and code is warm, as in the loop's long run
-        rounds = [(asyncio.run(_ours(tested, RUNS)), _bare(tested)) for _ in range(ROUNDS)]
-    ours, bare = [ours for ours, _ in rounds], [bare for _, bare in rounds]
-    return [*_compared(ours, bare), *(_by_process(ours, process) for process in (*SERVICES, "kafka"))]
+        rounds = [(asyncio.run(_ours(tested, RUNS)), bare(tested, RUNS)) for _ in range(ROUNDS)]
+    ours, loop = [ours for ours, _ in rounds], [loop for _, loop in rounds]
+    return [*_compared(ours, loop), *(_by_process(ours, process) for process in (*SERVICES, "kafka"))]
 
 
-def _compared(ours: list[Round], bare: list[Round]) -> list[Row]:
-    bare_cpu = median(b.cpu_ms["loop"] for b in bare)
+def _compared(ours: list[Round], loop: list[Round]) -> list[Row]:
+    bare_cpu = median(b.cpu_ms["loop"] for b in loop)
     all_services = median(o.services for o in ours)
     whole = median(sum(o.cpu_ms.values()) for o in ours)
     return [
-        Row("bulk runs/s", median(o.per_second for o in ours), median(b.per_second for b in bare), BARE, ""),
+        Row("bulk runs/s", median(o.per_second for o in ours), median(b.per_second for b in loop), BARE, ""),
         Row("bulk run: CPU ms of all services", all_services, bare_cpu, BARE, "< 1.00"),
         Row("bulk run: CPU ms with the broker", whole, bare_cpu, BARE, ""),
     ]
@@ -65,20 +65,22 @@ async def _ours(tested: Bed, runs: int) -> Round:
     async with journal(tested.stack.kafka) as ended:
         before = tested.cpu_seconds()
         await publish(tested.stack.kafka, workspace, runs)
-        per_second = await _per_second(ended, runs)
+        rate = await per_second(ended, runs)
         await asyncio.to_thread(tested.until_counted, workspace, runs)
         after = tested.cpu_seconds()
-    return Round(per_second, {name: 1000 * (after[name] - before[name]) / runs for name in after})
+    return Round(rate, {name: 1000 * (after[name] - before[name]) / runs for name in after})
 
 
-async def _per_second(ended: Journal, runs: int) -> float:
+async def per_second(ended: Journal, runs: int) -> float:
+    """Return how many runs ended a second, once so many have, by the broker's clock."""
     await ended.until(runs)
     times = [record.timestamp for record in await ended.first(runs)]
     return 1000 * runs / (max(times) - min(times))
 
 
-def _bare(tested: Bed) -> Round:
-    script = [sys.executable, "-m", "bench.loop", f"{tested.simulator.url}/v1", str(RUNS), str(AT_ONCE)]
+def bare(tested: Bed, runs: int) -> Round:
+    """Return what a bare loop makes of as many calls."""
+    script = [sys.executable, "-m", "bench.loop", f"{tested.simulator.url}/v1", str(runs), str(AT_ONCE)]
     saw = json.loads(subprocess.run(script, capture_output=True, check=True).stdout)
-    assert saw["succeeded"] == RUNS, saw
+    assert saw["succeeded"] == runs, saw
     return Round(saw["per_second"], {"loop": saw["cpu_ms"]})

@@ -166,6 +166,7 @@ def _gateway(home: Home, ports: Ports, postgres: Postgres, common: Environment) 
             "IDENTITY_DIR": str(home.identity("gateway")),
             "DATABASE_URL": postgres.url("gateway"),
             "ADMIN_TOKEN_FILE": str(home.admin_token),
+            "FILES_URL": str(home.path / "files"),
         },
         needs=("kafka", "postgres", "vault", "analytics"),
         stop_seconds=3.5,

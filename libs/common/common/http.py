@@ -3,9 +3,10 @@
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import aiohttp
@@ -64,6 +65,10 @@ Denied = Callable[[Denial], Awaitable[None]]
 """Writes a denial down."""
 
 
+ErrorAnswer = Callable[[Scope, TallyrunError], Response]
+"""Answers an error, in the shape that the callers of the request's path expect."""
+
+
 class Speaker(Protocol):
     """Proves who this service is."""
 
@@ -77,26 +82,43 @@ def json_response(content: bytes, status: int = 200, headers: dict[str, str] | N
 
 
 def error_response(error: TallyrunError) -> Response:
-    """Answer an error in the one shape; after acceptance it forbids the official clients their silent retries."""
+    """Answer an error in our own shape."""
+    return json_response(orjson.dumps(error.body()), error.status, error_headers(error))
+
+
+def error_headers(error: TallyrunError) -> dict[str, str]:
+    """Return an error's headers; after acceptance they forbid the official clients their silent retries."""
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.run_id is not None:
         headers["x-should-retry"] = "false"
-    return json_response(orjson.dumps(error.body()), error.status, headers)
+    return headers
+
+
+def in_one_shape(_: Scope, error: TallyrunError) -> Response:
+    """Answer an error in our own shape, whatever the path."""
+    return error_response(error)
 
 
 def service_app(
-    title: str, lifespan: Lifespan, ready: Ready, max_body_bytes: int, denied: Denied | None = None
+    title: str,
+    lifespan: Lifespan,
+    ready: Ready,
+    max_body_bytes: int,
+    denied: Denied | None = None,
+    answer: ErrorAnswer = in_one_shape,
+    larger_bodies: Mapping[str, int] = MappingProxyType({}),
 ) -> FastAPI:
-    """Return an app with health, metrics, a body limit and the one error shape.
+    """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
+    `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
     `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
     """
     app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
     app.add_middleware(Edge)
-    _answer_errors(app, denied)
+    _answer_errors(app, denied, answer)
     documented(app)
 
     @app.get("/health/live", tags=[PROBES])
@@ -115,27 +137,27 @@ def service_app(
     return app
 
 
-def _answer_errors(app: FastAPI, denied: Denied | None) -> None:
+def _answer_errors(app: FastAPI, denied: Denied | None, answer: ErrorAnswer) -> None:
     @app.exception_handler(TallyrunError)
     async def known(request: Request, error: TallyrunError) -> Response:
         if isinstance(error, Unauthenticated | Forbidden | LockedOut):
             await _note(request, error, denied)
-        return error_response(error)
+        return answer(request.scope, error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return error_response(InvalidRequest(_explain(error)))
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request.scope, _invalid(error))
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        return error_response(_routing_error(request, error))
+        return answer(request.scope, _routing_error(request, error))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", extra={"path": request.url.path}, exc_info=error)
-        answer = error_response(TallyrunError("internal error; it has been logged"))
-        answer.raw_headers = completed(answer.raw_headers, request.url.path)  # it comes about outside of `Edge`
-        return answer
+        response = answer(request.scope, TallyrunError("internal error; it has been logged"))
+        response.raw_headers = completed(response.raw_headers, request.url.path)  # it comes about outside of `Edge`
+        return response
 
 
 async def _note(request: Request, error: TallyrunError, denied: Denied | None) -> None:
@@ -160,13 +182,13 @@ async def _note(request: Request, error: TallyrunError, denied: Denied | None) -
         log.error("a denial was not written down: %s", unwritten.message)  # noqa: TRY400 - the reason is enough
 
 
-def _explain(error: RequestValidationError) -> str:
+def _invalid(error: RequestValidationError) -> InvalidRequest:
     """Name the field and what is allowed; never echo the input, which may hold a key."""
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
-        return "body: not valid JSON"
+        return InvalidRequest("body: not valid JSON")
     field = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
-    return f"{field or 'body'}: {fault['msg']}"
+    return InvalidRequest(f"{field or 'body'}: {fault['msg']}", param=field or None)
 
 
 def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
@@ -182,36 +204,47 @@ def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
 class BodyLimit:
     """Refuses a body over the limit: by its declared length at once, otherwise when the limit is passed."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        answer: ErrorAnswer = in_one_shape,
+        larger: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._answer = answer
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a counted body."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        limit = self._larger.get(scope["path"], self._max_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdigit() and int(declared) > limit:
             await _discard(receive)
-            return await error_response(self._error())(scope, receive, send)
-        return await self._app(scope, self._counted(receive), send)
+            return await self._answer(scope, _over(limit))(scope, receive, send)
+        return await self._app(scope, _counted(receive, limit), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                await _discard(receive)
-                raise self._error()
-            return message
+def _counted(receive: Receive, limit: int) -> Receive:
+    received = 0
 
-        return counted
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            await _discard(receive)
+            raise _over(limit)
+        return message
 
-    def _error(self) -> TooLarge:
-        return TooLarge(f"the body is over the limit of {self._max_bytes} bytes")
+    return counted
+
+
+def _over(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit} bytes")
 
 
 async def _discard(receive: Receive) -> None:

@@ -2,10 +2,14 @@
 
 import json
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
-from common.contracts.answers_v1 import Period, RunDetail, Success, UsageCount
+from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
+from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
 from common.http import ServiceClient
+
+T = TypeVar("T")
 
 
 class Analytics:
@@ -33,8 +37,7 @@ class Analytics:
     async def detail(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail:
         """Return one run as far as it got, or raise `NotFound`; without a provider it may yet turn out not to be."""
         content = await self.run(workspace_id, run_id, accepted_at)
-        # Pydantic would read a Decimal through a float, and lose digits.
-        return Success[RunDetail].model_validate(json.loads(content, parse_float=Decimal)).data
+        return _read(RunDetail, content)
 
     async def finished(self, workspace_id: UUID, run_id: UUID, accepted_at: int) -> RunDetail | None:
         """Return the run, or None while it has not ended."""
@@ -45,3 +48,39 @@ class Analytics:
         """Return how often each key was used, by key id."""
         content = await self._client.call("GET", f"/workspaces/{workspace_id}/key-usage")
         return {count.key_id: count for count in Success[list[UsageCount]].model_validate_json(content).data}
+
+    async def output_tokens(self, workspace_id: UUID, provider: str, model: str) -> OutputTokens:
+        """Return how long the model's last answers in this workspace were."""
+        asked = {"provider": provider, "model": model}
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/output-tokens", params=asked)
+        return Success[OutputTokens].model_validate_json(content).data
+
+    async def batch_rows(
+        self, workspace_id: UUID, batch_id: str, after: str | None, limit: int, *, texts: bool
+    ) -> BatchRows:
+        """Return a page of what ended, behind the cursor's place in the log."""
+        asked = {"limit": str(limit), "texts": str(texts).lower(), **({} if after is None else {"after": after})}
+        return _read(BatchRows, await self._client.call("GET", _batch(workspace_id, batch_id, "rows"), params=asked))
+
+    async def batch_accepted(
+        self, workspace_id: UUID, batch_id: str, since: int, until: int, after: str | None
+    ) -> BatchAcceptance:
+        """Return a page of the runs that reached the log, of those accepted within these times (UTC ms)."""
+        asked = {"since": str(since), "until": str(until), **({} if after is None else {"after": after})}
+        content = await self._client.call("GET", _batch(workspace_id, batch_id, "accepted"), params=asked)
+        return _read(BatchAcceptance, content)
+
+    async def batch_totals(self, workspace_id: UUID, batch_id: str, since: int, until: int) -> BatchTotals:
+        """Return the batch's sums, of the runs accepted within these times (UTC ms)."""
+        asked = {"since": str(since), "until": str(until)}
+        content = await self._client.call("GET", _batch(workspace_id, batch_id, "totals"), params=asked)
+        return _read(BatchTotals, content)
+
+
+def _read(kind: type[T], content: bytes) -> T:
+    """Parse an answer with money in it: Pydantic would read a Decimal through a float, and lose digits."""
+    return Success[kind].model_validate(json.loads(content, parse_float=Decimal)).data  # type: ignore[valid-type]
+
+
+def _batch(workspace_id: UUID, batch_id: str, question: str) -> str:
+    return f"/workspaces/{workspace_id}/batches/{batch_id}/{question}"

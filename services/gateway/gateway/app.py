@@ -17,15 +17,31 @@ from common.lockout import Lockout
 from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
+from gateway.batches.feeder import Parts
+from gateway.batches.files import MAX_FILE_BYTES, Files, sweep_for_ever
+from gateway.batches.finish import Finishing
+from gateway.batches.inputs import Inputs
+from gateway.batches.objects import Objects
+from gateway.batches.owner import Owners
+from gateway.batches.results import Results
+from gateway.batches.sending import Sending
+from gateway.batches.submit import Batches
+from gateway.batches.upload import FORM_OVERHEAD
 from gateway.claims import prune_for_ever
+from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
-from gateway.publish import CompletedLog, RequestLog
+from gateway.models import Models
+from gateway.publish import CancelledLog, CompletedLog, RequestLog
 from gateway.rejected_log import KafkaRejectedLog
 from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
+from gateway.routes.batches import BatchRoutes
+from gateway.routes.batches_v1 import OpenAIBatchRoutes
+from gateway.routes.files import PATH as FILES_PATH
+from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.rejected import RejectedRoutes
@@ -47,6 +63,7 @@ class Connections:
     replies: Replies
     vault: ServiceClient
     analytics: ServiceClient
+    objects: Objects
 
     async def ready(self) -> None:
         """Raise `Unavailable` unless database and broker answer."""
@@ -54,18 +71,44 @@ class Connections:
         await self.store.ping()
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What both single runs and batches are made with."""
+
+    tokens: Tokens
+    grants: Grants
+    providers: Providers
+    vault: Vault
+    analytics: Analytics
+    requests: RequestLog
+
+
+@dataclass(frozen=True)
+class Batching:
+    """What batches are made with."""
+
+    files: Files
+    results: Results
+    owners: Owners
+
+
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway."""
     signer = Signer.load("gateway", settings.identity_dir)
     connections = _connections(settings, speaker("gateway", settings))
+    shared = _shared(settings, connections, signer)
+    batching = _batching(settings, connections, shared)
     app = service_app(
         "Tallyrun gateway",
-        _lifespan(settings, connections),
+        _lifespan(settings, connections, batching),
         connections.ready,
         MAX_BODY_BYTES,
         connections.store.add_denial,
+        answer_error,
+        {FILES_PATH: MAX_FILE_BYTES + FORM_OVERHEAD},
     )
-    for router in _routers(settings, connections, signer):
+    app.add_middleware(RequestIds)
+    for router in (*_routers(settings, connections, signer, shared), *_batch_routers(connections, shared, batching)):
         app.include_router(router)
     return app
 
@@ -78,10 +121,11 @@ def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
         replies=Replies(settings.kafka_bootstrap_servers, partition),
         vault=ServiceClient(settings.vault_url, "vault", identity),
         analytics=ServiceClient(settings.analytics_url, "analytics", identity),
+        objects=Objects(settings.files_url),
     )
 
 
-def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
+def _lifespan(settings: GatewaySettings, connections: Connections, batching: Batching) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         admin_token = read_admin_token(settings.admin_token_file)
@@ -98,6 +142,9 @@ def _lifespan(settings: GatewaySettings, connections: Connections) -> Lifespan:
             await connections.publisher.start()
             await connections.replies.start()
             opened.push_async_callback(_cancelled, asyncio.create_task(prune_for_ever(connections.store)))
+            opened.push_async_callback(_cancelled, asyncio.create_task(sweep_for_ever(batching.files)))
+            batching.owners.start()
+            opened.push_async_callback(batching.owners.stop)
             yield
 
     return lifespan
@@ -109,12 +156,21 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _routers(settings: GatewaySettings, connections: Connections, signer: Signer) -> list[APIRouter]:
+def _shared(settings: GatewaySettings, connections: Connections, signer: Signer) -> Shared:
+    return Shared(
+        tokens=Tokens(connections.store, Lockout(settings.failed_tokens)),
+        grants=Grants(signer),
+        providers=Providers.load(settings),
+        vault=Vault(connections.vault),
+        analytics=Analytics(connections.analytics),
+        requests=RequestLog(connections.publisher, settings.publish_seconds),
+    )
+
+
+def _routers(settings: GatewaySettings, connections: Connections, signer: Signer, shared: Shared) -> list[APIRouter]:
     store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
-    tokens, grants = Tokens(store, Lockout(settings.failed_tokens)), Grants(signer)
-    providers = Providers.load(settings)
-    vault, analytics = Vault(connections.vault), Analytics(connections.analytics)
-    requests = RequestLog(connections.publisher, settings.publish_seconds)
+    tokens, grants, providers = shared.tokens, shared.grants, shared.providers
+    vault, analytics, requests = shared.vault, shared.analytics, shared.requests
     runs = Runs(
         requests=requests,
         replies=replies,
@@ -125,7 +181,13 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         sync_wait_seconds=wait,
     )
     connecting = Connecting(
-        vault=vault, requests=requests, replies=replies, grants=grants, providers=providers, wait_seconds=wait
+        vault=vault,
+        requests=requests,
+        replies=replies,
+        grants=grants,
+        providers=providers,
+        batches=store.batches,
+        wait_seconds=wait,
     )
     rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
     replays = Replays(
@@ -143,4 +205,29 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
+    ]
+
+
+def _batching(settings: GatewaySettings, connections: Connections, shared: Shared) -> Batching:
+    files = Files(connections.store.files, connections.objects)
+    results = Results(shared.analytics, files)
+    parts = Parts(
+        files=files,
+        sending=Sending(shared.requests, connections.replies, shared.grants),
+        cancelled=CancelledLog(connections.publisher, settings.publish_seconds),
+        analytics=shared.analytics,
+        providers=shared.providers,
+    )
+    models = Models(shared.vault, shared.providers)
+    owners = Owners(connections.store.batches, models, parts, Finishing(results, files, shared.analytics))
+    return Batching(files, results, owners)
+
+
+def _batch_routers(connections: Connections, shared: Shared, batching: Batching) -> list[APIRouter]:
+    store, tokens, files = connections.store, shared.tokens, batching.files
+    batches = Batches(store.batches, store.files, files, batching.results, batching.owners.wake)
+    return [
+        FileRoutes(tokens, store, files).router,
+        OpenAIBatchRoutes(tokens, store, batches).router,
+        BatchRoutes(tokens, store, batches, batching.results, Inputs(files)).router,
     ]

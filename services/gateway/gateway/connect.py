@@ -48,6 +48,13 @@ class KeyKeeper(Protocol):
         """Forget it."""
 
 
+class Waiting(Protocol):
+    """What waits for a key."""
+
+    async def resume_all(self, workspace_id: UUID, provider: str) -> None:
+        """Resume what was paused for want of a key at this provider."""
+
+
 class Connecting:
     """Connects keys. The secret goes to the vault and nowhere else."""
 
@@ -59,8 +66,10 @@ class Connecting:
         replies: Replies,
         grants: Grants,
         providers: Providers,
+        batches: Waiting,
         wait_seconds: float,
     ) -> None:
+        self._batches = batches
         self._vault = vault
         self._requests = requests
         self._replies = replies
@@ -77,6 +86,14 @@ class Connecting:
             metrics.CONNECTS.labels(error.code).inc()
             raise
         metrics.CONNECTS.labels("connected").inc()
+        await self._resume(caller, key.provider)
+
+    async def _resume(self, caller: Caller, provider: str) -> None:
+        """Let batches go on that waited for this key; it is connected either way."""
+        try:
+            await self._batches.resume_all(caller.workspace_id, provider)
+        except Unavailable as error:
+            log.warning("batches that waited for a key have to be resumed by hand: %s", error.message)
 
     async def _connect(self, caller: Caller, key: NewKey) -> None:
         save = SaveKey(

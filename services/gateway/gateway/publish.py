@@ -1,8 +1,11 @@
 """Records onto the log: each send is bounded, and a lost acknowledgement is told with the run's id."""
 
+from uuid import UUID
+
+from common.contracts.batches_v1 import BatchCancelled
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import RunRequested
-from common.contracts.topics import GENERATIONS, MAX_BODY_BYTES, MAX_VALUE_BYTES
+from common.contracts.topics import BATCHES_CANCELLED, GENERATIONS, MAX_BODY_BYTES, MAX_VALUE_BYTES
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
@@ -50,3 +53,18 @@ class CompletedLog:
     ) -> None:
         """Return once the broker has acknowledged; else raise `Unavailable` or `OutcomeUnknown`."""
         await self._publisher.send(topic, value, key=key, headers=headers, partition=partition, timeout=self._seconds)
+
+
+class CancelledLog:
+    """Tells every runner of batches that are cancelled."""
+
+    def __init__(self, publisher: Publisher, publish_seconds: float) -> None:
+        self._publisher = publisher
+        self._seconds = publish_seconds
+
+    async def append(self, batch_id: str, workspace_id: UUID, cancelled_at: int) -> None:
+        """Return once the broker has acknowledged; else raise `Unavailable`. It does no harm to say it again."""
+        said = BatchCancelled(batch_id=batch_id, workspace_id=workspace_id, cancelled_at=cancelled_at)
+        await self._publisher.send(
+            BATCHES_CANCELLED.name, said.encode(), key=said.subject, headers=said.headers(), timeout=self._seconds
+        )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -32,6 +32,7 @@ class Replies:
         self._instance = self.reply_to.instance.encode()
         self._news = News(bootstrap, TopicPartition(REPLIES.name, partition), self._deliver)
         self._waiting: dict[UUID, list[Reply]] = {}
+        self._batches: dict[str, Callable[[RunCompleted], None]] = {}
 
     async def start(self) -> None:
         """Return once replies are read."""
@@ -58,6 +59,15 @@ class Replies:
             if not waiting:
                 self._waiting.pop(run_id, None)
 
+    @contextmanager
+    def of_batch(self, batch_id: str, told: Callable[[RunCompleted], None]) -> Iterator[None]:
+        """Tell of each run of this batch that ends, as a summary, until the end of the block."""
+        self._batches[batch_id] = told
+        try:
+            yield
+        finally:
+            del self._batches[batch_id]
+
     def _deliver(self, record: Record) -> None:
         if (INSTANCE_HEADER, self._instance) not in record.headers:
             return
@@ -70,3 +80,5 @@ class Replies:
         for reply in self._waiting.get(completed.run_id, ()):
             if not reply.done():
                 reply.set_result(completed)
+        if (told := self._batches.get(completed.batch_id or "")) is not None:
+            told(completed)

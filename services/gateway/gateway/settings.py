@@ -19,6 +19,7 @@ class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings):
     vault_url: str
     analytics_url: str
     admin_token_file: Path = Field(description="holds the operator's access token; the file is the truth")
+    files_url: str = Field("files", description="where files are kept: a folder, or s3://bucket/prefix with AWS_… set")
     failed_tokens: int = Field(ALLOWED, ge=1, description="from one address within a minute, then it waits a minute")
     sync_wait_seconds: float = Field(30, gt=0, description="how long a synchronous caller waits for its result")
     publish_seconds: float = Field(5, gt=0, description="bound of a send; appended later, a run was never accepted")

@@ -274,6 +274,7 @@ def settings_for(
         "identity_dir": identity_dir,
         "admin_token_file": token_file,
         "providers_file": providers_file,
+        "files_url": str(tmp_path / "files"),
         "vault_url": vault.url,  # type: ignore[attr-defined] # see `vault`
         "analytics_url": analytics.url,  # type: ignore[attr-defined] # see `analytics`
     }

@@ -4,20 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import cache, lru_cache
 from types import SimpleNamespace
 
-from genai_prices import __version__, types
-from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
-from genai_prices.data_units import unit_data
 from genai_prices.decompose import compute_leaf_values
-from genai_prices.units import UnitDef, UnitRegistry
+from genai_prices.types import ModelInfo, calc_unit_price
+from genai_prices.units import UnitDef
 
+from common.catalogue import CATALOGUE, Prices, find, prices
 from common.contracts.runs_v1 import Cost, Usage
 from runner.providers.answer import Answer
 from runner.usage import PriceContext
-
-CATALOGUE = f"genai-prices {__version__}"
 
 SMALLEST = Decimal("1E-18")
 """The contract keeps 18 decimal places. Each component is rounded to them, half to even; the total adds those up."""
@@ -32,8 +28,6 @@ GEO_FACTORS = {"global": Decimal(1), "not_available": Decimal(1), "us": Decimal(
 https://platform.claude.com/docs/en/about-claude/pricing#data-residency-pricing"""
 
 KINDS = {"cache_read": "cached", "cache_write": "cache_writes", "reasoning": "reasoning"}
-
-Prices = list[tuple[UnitDef, Decimal | types.TieredPrices]]
 
 
 class _Unpriced(Exception):
@@ -54,30 +48,22 @@ def price(catalogue: str | None, model: str, answer: Answer, at: datetime, *, ba
         return Cost(priced=False, catalogue=CATALOGUE)
 
 
-def _cost(found: types.ModelInfo, answer: Answer, at: datetime, batch: bool) -> Cost:
+def _cost(found: ModelInfo, answer: Answer, at: datetime, batch: bool) -> Cost:
     if answer.usage is None:
         raise _Unpriced
-    prices = _prices(found, _terms(answer, batch), at)
     factor = _geo_factor(answer.price_context)
     components: dict[str, Decimal] = defaultdict(Decimal)
-    for unit, amount in _amounts(prices, answer.usage, answer.price_context):
+    for unit, amount in _amounts(prices(found, at, _terms(answer, batch)), answer.usage, answer.price_context):
         components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
     exact = {kind: _rounded(amount) for kind, amount in components.items()}
     return Cost(priced=True, total=sum(exact.values(), Decimal(0)), components=exact, catalogue=CATALOGUE)
 
 
-def _find(catalogue: str, served: str | None, requested: str) -> types.ModelInfo:
-    found = (served and _model(catalogue, served)) or _model(catalogue, requested)
+def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:
+    found = (served and find(catalogue, served)) or find(catalogue, requested)
     if not found:
         raise LookupError(requested)
     return found
-
-
-@lru_cache(maxsize=4096)  # bounded here, since the library's own cache grows with every name that callers make up
-def _model(catalogue: str, name: str) -> types.ModelInfo | None:
-    providers = get_snapshot().providers
-    provider = find_provider_by_id(providers, catalogue)
-    return provider.find_model(name, all_providers=providers) if provider else None
 
 
 def _terms(answer: Answer, batch: bool) -> dict[str, str]:
@@ -95,34 +81,17 @@ def _terms(answer: Answer, batch: bool) -> dict[str, str]:
     return terms
 
 
-def _prices(found: types.ModelInfo, terms: dict[str, str], at: datetime) -> Prices:
-    """Return the prices under these terms. The library bills terms it does not know at list price: we do not."""
-    if terms and not any(_covers(variant, terms, at) for variant in found.price_variants or []):
-        raise _Unpriced
-    by_key = vars(found.get_prices(at, terms or None))
-    return [(_units().unit_for_price_key(key), value) for key, value in by_key.items() if value is not None]
-
-
-def _covers(variant: types.PriceVariant, terms: dict[str, str], at: datetime) -> bool:
-    return variant.when == terms and (variant.constraint is None or variant.constraint.active(at))
-
-
-@cache
-def _units() -> UnitRegistry:
-    return UnitRegistry(unit_data)
-
-
-def _amounts(prices: Prices, usage: Usage, context: PriceContext) -> Iterator[tuple[UnitDef, Decimal]]:
+def _amounts(billed: Prices, usage: Usage, context: PriceContext) -> Iterator[tuple[UnitDef, Decimal]]:
     """Yield what each unit cost. Tokens of a special kind count there alone, not in the general kind as well."""
     reported = _reported(usage, context)
-    priced = {unit.usage_key: unit for unit, _ in prices if unit.usage_key in reported}
+    priced = {unit.usage_key: unit for unit, _ in billed if unit.usage_key in reported}
     if not _needs_price(reported) <= priced.keys():
         raise _Unpriced
     counts = compute_leaf_values(set(priced), SimpleNamespace(**reported), priced)
     counts["requests"] = 1
-    for unit, unit_price in prices:
+    for unit, unit_price in billed:
         if count := counts.get(unit.usage_key):
-            yield unit, types.calc_unit_price(unit_price, count, usage.input, unit.per)
+            yield unit, calc_unit_price(unit_price, count, usage.input, unit.per)
 
 
 def _reported(usage: Usage, context: PriceContext) -> dict[str, int]:

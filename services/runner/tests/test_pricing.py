@@ -7,9 +7,9 @@ import pytest
 from genai_prices import calc_price
 from genai_prices import types as catalogue_types
 
+from common.catalogue import CATALOGUE, models_of, rate
 from common.contracts.runs_v1 import Cost, Usage
-from runner import pricing
-from runner.pricing import CATALOGUE, price
+from runner.pricing import price
 from runner.providers import Answer
 from runner.usage import PriceContext
 
@@ -286,7 +286,7 @@ def test_components_are_rounded_to_18_places_half_to_even(
         match=catalogue_types.ClauseEquals("tiny"),
         prices=catalogue_types.ModelPrice(input_mtok=Decimal(per_million), output_mtok=Decimal(per_million)),
     )
-    monkeypatch.setattr(pricing, "_model", lambda *_: model)
+    monkeypatch.setattr("runner.pricing.find", lambda *_: model)
     cost = openai("tiny", Usage(input=1, output=1))
     assert cost.components == {"input": Decimal(expected), "output": Decimal(expected)}
     assert cost.total == 2 * Decimal(expected)
@@ -310,7 +310,15 @@ def test_where_the_catalogue_is_trusted_the_library_agrees(model: str, tier: str
     assert cost.total == theirs.total_price if cost.priced else (tier == "priority")
 
 
-def test_made_up_names_do_not_fill_the_memory() -> None:
-    for number in range(5000):
-        openai(f"made-up-{number}", Usage(input=1))
-    assert pricing._model.cache_info().currsize <= 4096
+@pytest.mark.parametrize("catalogue", ["openai", "anthropic", "google", "groq", "perplexity", "deepseek"])
+def test_no_call_costs_more_than_the_rate_of_its_model(catalogue: str) -> None:
+    """Quotes and spend limits rest on it. Writing into a cache is dearer, and is not in the rate."""
+    compared = 0
+    for model in models_of(catalogue):
+        for usage in (Usage(input=1000, output=500, cached=300), Usage(input=900_000, output=90_000, reasoning=50_000)):
+            bound, cost = rate(catalogue, model, AT), price(catalogue, model, answer(model, usage), AT)
+            if bound is None or cost.total is None:
+                continue
+            compared += 1
+            assert cost.total <= usage.input * bound.input + usage.output * bound.output + bound.request, model
+    assert compared > 8

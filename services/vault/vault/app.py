@@ -8,23 +8,27 @@ from fastapi import FastAPI
 from common.callers import Callers
 from common.http import Denial, service_app
 from common.identity import Signer, Verifier
+from common.ids import now_ms
 from common.kafka import Publisher, declare_topics
+from common.periodic import repeating
 from vault.audit import denied_entry
 from vault.audit_key import read_audit_key
 from vault.changes import Changes
 from vault.grants import Grants
-from vault.heads import Heads, publishing, to_topic
+from vault.heads import Heads, to_topic
 from vault.keyring import Keyring
-from vault.keys import Keys
+from vault.keys import STALE_MS, Keys
 from vault.leases import Leases
 from vault.routes import AUDIENCE, grant_routes, key_routes, lease_routes
 from vault.settings import VaultSettings
 from vault.sources import close, read_sources, unlock
 from vault.store import Store
-from vault.sweep import sweeping
 
 MAX_BODY_BYTES = 64 * 1024
 """A secret has at most 4,096 characters, a grant as many."""
+
+EVERY_SECONDS = 60
+"""How often forgotten keys are swept, and the audit's heads published."""
 
 
 def create_app(settings: VaultSettings) -> FastAPI:
@@ -43,6 +47,9 @@ def create_app(settings: VaultSettings) -> FastAPI:
         async with store.transaction() as transaction:
             await transaction.audit(denied_entry(denial))
 
+    async def sweep() -> None:
+        await keys.sweep(now_ms() - STALE_MS)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as closing:
@@ -54,8 +61,8 @@ def create_app(settings: VaultSettings) -> FastAPI:
             await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
             closing.push_async_callback(publisher.close)
             await publisher.start()
-            await closing.enter_async_context(sweeping(keys))
-            await closing.enter_async_context(publishing(heads))
+            await closing.enter_async_context(repeating(sweep, EVERY_SECONDS))
+            await closing.enter_async_context(repeating(heads.publish, EVERY_SECONDS))
             yield
 
     app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES, denied)

@@ -1,10 +1,8 @@
 """The chains' heads, signed and published each minute: what no later change of the database takes back."""
 
-import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -21,7 +19,6 @@ log = logging.getLogger(__name__)
 STATEMENT = "audit-heads"
 """The kind of statement, as it is signed."""
 
-EVERY_SECONDS = 60
 ANEW_SECONDS = 86_400
 """Once a day even a chain that rests is published: the topic does not keep its heads for ever."""
 
@@ -102,23 +99,3 @@ def to_topic(publisher: Publisher) -> Publish:
         await publisher.send(AUDIT_HEADS.name, heads.encode(), headers=heads.headers(), timeout=SEND_SECONDS)
 
     return publish
-
-
-@asynccontextmanager
-async def publishing(heads: Heads) -> AsyncIterator[None]:
-    """Publish at once and every minute, until the block ends."""
-    task = asyncio.create_task(_forever(heads))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _forever(heads: Heads) -> None:
-    while True:
-        try:
-            await heads.publish()
-        except Exception:  # whatever it was: the next minute's are to be published
-            log.warning("audit heads were not published; trying again in a minute", exc_info=True)
-        await asyncio.sleep(EVERY_SECONDS)

@@ -31,6 +31,9 @@ from vault.expiry import check_expiry
 SHORTEST_PREVIEWED = 12
 """A shorter secret is shown without its last four characters: they would be too much of it."""
 
+STALE_MS = 600_000
+"""A pending version that waits for longer is erased: its check was lost, or its gateway died."""
+
 SWEEPER = "vault"
 """The actor in the audit when nobody came back for a pending version."""
 

@@ -128,6 +128,15 @@ class UsageCount(Answer):
     last_used_at: str | None
 
 
+class OutputTokens(Answer):
+    """Output tokens of a model's last answers in a workspace: how many answers, their mean and their quartiles."""
+
+    runs: int
+    mean: int
+    lower: int
+    upper: int
+
+
 class TokensUsed(Answer):
     """Token counts of one run; `input` includes cached reads and cache writes, `output` includes reasoning."""
 

@@ -11,7 +11,8 @@ from common.contracts.event import Event
 Operation = Literal["chat", "messages", "check"]
 Status = Literal["succeeded", "failed", "cancelled", "expired"]
 Name = Annotated[str, Field(max_length=256)]
-Millis = Annotated[int, Field(ge=0, le=4_102_444_800_000, description="UTC milliseconds, before the year 2100")]
+LATEST = 4_102_444_800_000
+Millis = Annotated[int, Field(ge=0, le=LATEST, description="UTC milliseconds, before the year 2100")]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Labels = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Name], Field(max_length=32)]
 
@@ -28,10 +29,15 @@ class _Part(BaseModel):
 
 
 class ReplyTo(_Part):
-    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there."""
+    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there.
+
+    Internal services may name a `topic` of their own, `runs.replies.<workspace id>` or one that begins with that and a
+    dot, so that nobody can have a runner write anywhere else; `instance` then is whatever tells their readers apart.
+    """
 
     partition: int = Field(ge=0)
-    instance: str = Field(max_length=64)
+    instance: str = Field("", max_length=64)
+    topic: str | None = Field(None, max_length=249, pattern=r"^runs\.replies\.[A-Za-z0-9._-]+$")
 
 
 class RunRequested(Event):
@@ -144,6 +150,23 @@ class RunCompleted(Event):
     queued_ms: int = Field(0, ge=0)
     key_id: UUID | None = None
     key_version: int | None = None
+
+
+class RunDelta(Event):
+    """A piece of an answer that is still being written: the provider's own stream events, verbatim, as JSON texts.
+
+    Sent to who waits, never to the journal, and superseded by the RunCompleted that follows. `call_id` is one call's: a
+    run that is called again has another. `first` is the number of the first event here, from 0: a gap means a loss.
+    `last`: the provider's stream has ended well with these events, of which there may then be none.
+    """
+
+    TYPE: ClassVar[str] = "runs.v1.delta"
+
+    run_id: UUID
+    call_id: UUID
+    first: int = Field(ge=0)
+    events: list[str]
+    last: bool = False
 
 
 class RunStarted(Event):

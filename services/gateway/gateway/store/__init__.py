@@ -1,26 +1,29 @@
-"""Postgres: workspaces, access tokens, grants, denials, and the claims on runs that their callers named."""
+"""Postgres: workspaces, access tokens, grants, denials, the claims on runs that callers named; files and batches."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, UniqueConstraint, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import BigInteger, DateTime, Text
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from common.errors import Conflict, NotFound, Unavailable
+from common.errors import Conflict, NotFound
 from common.http import Denial
 from common.ids import new_id
 from gateway.claims import Claim
 from gateway.replay import ReplayClaim
 from gateway.service_grants import ServiceGrant
+from gateway.store.batches import BatchTable
+from gateway.store.files import FileTable
+from gateway.store.sessions import engine_for, session_on
+from gateway.store.tables import Base, DenialRow, GrantRow, IdempotencyKey, RunReplay, Token, Workspace
 from gateway.tokens import Caller, Role
+
+__all__ = ["PRUNING_LOCK", "Store", "Token", "Workspace"]
 
 DEFAULT_WORKSPACE = "default"
 STARTUP_LOCK = 7_411_0001
@@ -28,115 +31,22 @@ STARTUP_LOCK = 7_411_0001
 
 PRUNING_LOCK = 7_411_0002
 
-CONNECT_SECONDS = 5
-COMMAND_SECONDS = 10
-
-
-class _Table(DeclarativeBase):
-    type_annotation_map = {datetime: DateTime(timezone=True), str: Text, bytes: LargeBinary}
-
-
-class Workspace(_Table):
-    """A tenant: everything belongs to exactly one."""
-
-    __tablename__ = "workspaces"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    name: Mapped[str] = mapped_column(unique=True)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Token(_Table):
-    """An access token, by its SHA-256."""
-
-    __tablename__ = "tokens"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
-    name: Mapped[str]
-    role: Mapped[Role] = mapped_column(Text)
-    operator: Mapped[bool] = mapped_column(default=False)
-    digest: Mapped[bytes] = mapped_column(unique=True)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-
-
-class GrantRow(_Table):
-    """A grant that an admin issued to an internal service (see `ServiceGrant`)."""
-
-    __tablename__ = "grants"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id), index=True)
-    name: Mapped[str]
-    providers: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    created_by: Mapped[str]
-    created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None]
-
-
-class DenialRow(_Table):
-    """A request that was refused for who sent it (see `common.http.Denial`)."""
-
-    __tablename__ = "denials"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
-    code: Mapped[str]
-    reason: Mapped[str]
-    caller: Mapped[str]
-    address: Mapped[str]
-    method: Mapped[str]
-    path: Mapped[str]
-
-
-class IdempotencyKey(_Table):
-    """A key in use, and the run it names (see `Claim`)."""
-
-    __tablename__ = "idempotency_keys"
-    __table_args__ = (UniqueConstraint("workspace_id", "key"),)
-
-    run_id: Mapped[UUID] = mapped_column(primary_key=True)
-    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id))
-    key: Mapped[str]
-    body_hash: Mapped[bytes]
-    accepted_at: Mapped[int] = mapped_column(BigInteger)
-    tried_at: Mapped[int] = mapped_column(BigInteger, index=True)
-    published: Mapped[bool] = mapped_column(default=False)
-
-
-class RunReplay(_Table):
-    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`). Small and rare: kept."""
-
-    __tablename__ = "run_replays"
-
-    subject: Mapped[UUID] = mapped_column(primary_key=True)
-    below: Mapped[int] = mapped_column(BigInteger)
-    accepted_at: Mapped[int] = mapped_column(BigInteger)
-    published: Mapped[bool] = mapped_column(default=False)
-
-
-Row = TypeVar("Row", bound=_Table)
+Row = TypeVar("Row", bound=Base)
 
 
 class Store:
     """Every statement the gateway makes. Raises `Unavailable` while the database is away."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(
-            url,
-            pool_pre_ping=True,
-            hide_parameters=True,  # errors are logged
-            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
-        )
+        self._engine = engine_for(url)
+        self.files = FileTable(self._engine)
+        self.batches = BatchTable(self._engine)
 
     async def start(self, operator_digest: bytes) -> None:
         """Create what is missing, and make this hash the one operator's token, admin of the default workspace."""
         async with self._engine.begin() as connection:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({STARTUP_LOCK})"))
-            await connection.run_sync(_Table.metadata.create_all)
+            await connection.run_sync(Base.metadata.create_all)
             await _register_operator(connection, operator_digest)
 
     async def close(self) -> None:
@@ -301,16 +211,8 @@ class Store:
             await session.refresh(row)
         return row
 
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncSession]:
-        """Yield a session whose work is committed at the end."""
-        try:
-            async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except (IntegrityError, ProgrammingError):
-            raise  # the statement's fault
-        except (DBAPIError, PoolTimeoutError, OSError) as error:
-            raise Unavailable("the database cannot be reached", retry_after=2) from error
+    def _session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        return session_on(self._engine)
 
 
 async def _register_operator(connection: AsyncConnection, digest: bytes) -> None:

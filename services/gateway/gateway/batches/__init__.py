@@ -1,0 +1,1 @@
+"""Files of requests, fed into the log a window at a time, and their results."""

@@ -1,0 +1,277 @@
+"""Feeding one batch: rows go to the log as fast as they end, until none is left or something says stop."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import UUID
+
+from common.contracts.batch_answers_v1 import BatchAcceptance, BatchAccepted, BatchRows, BatchTotals
+from common.contracts.runs_v1 import RunCompleted
+from common.errors import TooLarge, Unavailable
+from common.ids import now_ms
+from common.kafka import OutcomeUnknown
+from common.providers import Providers
+from gateway import metrics
+from gateway.batches.batch import Batch
+from gateway.batches.course import Course
+from gateway.batches.files import Files
+from gateway.batches.lease import Lease
+from gateway.batches.rows import LineFault, Request, RowReader, pinned
+from gateway.batches.sending import Sending
+from gateway.batches.states import RowState
+from gateway.publish import CancelledLog
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 100
+BYTES_AT_ONCE = 4 * 1024 * 1024
+IDLE_SECONDS = 0.05
+PAUSED_SECONDS = 0.2
+TRUTH_SECONDS = 2.0
+LAST_TRUTH_SECONDS = 0.25
+"""When nothing is left to wait for but analytics itself."""
+
+PAGE = 1000
+MARGIN_MS = 1_000
+"""How much further than a moment analytics must have read, since its clock is not the database's."""
+
+LOST_MS = 15 * 60_000
+"""After the deadline no call starts; by then the longest has ended (600 s, and what the runner adds)."""
+
+
+class BatchLog(Protocol):
+    """What analytics knows of a batch."""
+
+    async def batch_rows(
+        self, workspace_id: UUID, batch_id: str, after: str | None, limit: int, *, texts: bool
+    ) -> BatchRows:
+        """Return a page of what ended, behind the cursor's place in the log."""
+
+    async def batch_accepted(
+        self, workspace_id: UUID, batch_id: str, since: int, until: int, after: str | None
+    ) -> BatchAcceptance:
+        """Return a page of the runs that reached the log, of those accepted within these times (UTC ms)."""
+
+    async def batch_totals(self, workspace_id: UUID, batch_id: str, since: int, until: int) -> BatchTotals:
+        """Return the batch's sums, of the runs accepted within these times (UTC ms)."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What feeding needs from elsewhere."""
+
+    files: Files
+    sending: Sending
+    cancelled: CancelledLog
+    analytics: BatchLog
+    providers: Providers
+
+
+class Feeder:
+    """Feeds one batch for as long as its lease holds."""
+
+    def __init__(self, lease: Lease, course: Course, parts: Parts) -> None:
+        self.stopping = False
+        """Set where this replica goes: what is under way is another one's to follow."""
+
+        self._lease = lease
+        self._course = course
+        self._parts = parts
+        self._reader: RowReader = pinned(lease.batch, parts.providers)
+        self._cursor: str | None = None
+        self._was_paused = lease.batch.state == "paused"
+        self._cancel_told = False
+
+    async def run(self, *, after_crash: bool) -> bool:
+        """Return True once every row is final, False if told to stop before."""
+        with self._parts.sending.replies.of_batch(self._lease.batch.id, self._told):
+            if after_crash:
+                await self._recover()
+            following = asyncio.create_task(self._follow(), name=f"truth of {self._lease.batch.id}")
+            try:
+                while not self.stopping and not self._over():
+                    if following.done():
+                        following.result()
+                    await self._step()
+            finally:
+                following.cancel()
+        return not self.stopping
+
+    async def _step(self) -> None:
+        """Do what the moment asks for, then let rows end: they are replaced by the dozen, not one by one."""
+        await self._heed()
+        if self._lease.batch.state != "in_progress":
+            await asyncio.sleep(PAUSED_SECONDS)
+        elif await self._feed() < AT_ONCE:
+            await asyncio.sleep(IDLE_SECONDS)
+
+    def _over(self) -> bool:
+        return not self._course.states.open and not self._course.budget.unconfirmed
+
+    async def _heed(self) -> None:
+        """Do as the batch's owner, its deadline or a provider says."""
+        batch, states, now = self._lease.batch, self._course.states, now_ms()
+        if batch.state == "cancelling":
+            await self._cancel(batch)
+        elif now >= batch.deadline:
+            states.give_up_all(RowState.EXPIRED)
+        elif self._was_paused and batch.state == "in_progress":
+            states.resume(now)
+        if now >= batch.deadline + LOST_MS:
+            states.lose_all()
+        self._was_paused = batch.state == "paused"
+        await self._pause_if_refused()
+
+    async def _cancel(self, batch: Batch) -> None:
+        self._course.states.give_up_all(RowState.CANCELLED)
+        if not self._cancel_told:
+            try:
+                await self._parts.cancelled.append(batch.id, batch.workspace_id, batch.cancelling_at or now_ms())
+                self._cancel_told = True
+            except Unavailable as error:
+                log.warning("runners are not told of a cancelled batch yet: %s", error.message)
+
+    async def _pause_if_refused(self) -> None:
+        refusal, self._course.refusal = self._course.refusal, None
+        if refusal is not None:
+            reason = f"{refusal.code}: {refusal.provider} refuses the key: {refusal.message}"
+            await self._lease.advance(
+                ("in_progress",), state="paused", paused_reason=reason, paused_for=refusal.provider
+            )
+
+    async def _feed(self) -> int:
+        """Send the next rows and return how many were sent."""
+        publish_by = self._parts.sending.publish_by(self._lease.publish_by)
+        rows = self._next_rows() if publish_by is not None else []
+        if not rows or publish_by is None:
+            return 0
+        index = self._course.index
+        try:
+            starts, ends = [index.starts[row] for row in rows], [index.ends[row] for row in rows]
+            lines = await self._parts.files.lines(self._lease.batch.file_id, starts, ends)
+        except BaseException:
+            for row in rows:
+                self._course.unsent(row, now_ms())
+            raise
+        sends = [self._send(row, line, publish_by) for row, line in zip(rows, lines, strict=True)]
+        return sum(await asyncio.gather(*sends))
+
+    def _next_rows(self) -> list[int]:
+        """Take what is to be fed now off the list."""
+        rows: list[int] = []
+        room, size, now = min(AT_ONCE, self._course.room()), 0, now_ms()
+        index = self._course.index
+        while len(rows) < room and size < BYTES_AT_ONCE and (row := self._course.next(now)) is not None:
+            self._course.start(row, now)
+            size += index.ends[row] - index.starts[row]
+            rows.append(row)
+        return rows
+
+    async def _send(self, row: int, line: bytes, publish_by: int) -> bool:
+        """Send a row; return whether the broker has it."""
+        try:
+            request = await self._reader.read(line.removeprefix(b"\xef\xbb\xbf"))
+            await self._publish(row, request, publish_by)
+        except OutcomeUnknown:
+            self._course.states.unsure(row, publish_by)
+            return False
+        except Unavailable:
+            self._course.unsent(row, now_ms())
+            return False
+        except (LineFault, TooLarge) as error:  # validation lets none of these through, unless a provider was removed
+            log.error("a row cannot be fed: %s", error)  # noqa: TRY400 - the reason is enough
+            self._course.unsent(row, now_ms())
+            self._course.states.give_up(row, RowState.FAILED)
+            return False
+        metrics.FED.inc()
+        return True
+
+    async def _publish(self, row: int, request: Request, publish_by: int) -> None:
+        run_id = self._course.run_id(row, request.custom_id)
+        flight = self._course.states.flights[row]
+        await self._parts.sending.send(self._lease.batch, request, run_id, flight.accepted_at, publish_by)
+
+    def _told(self, run: RunCompleted) -> None:
+        self._course.told(run, now_ms())
+
+    async def _follow(self) -> None:
+        """Read the truth, page by page, for ever."""
+        while True:
+            try:
+                more = await self._read_page()
+                await self._settle()
+            except Unavailable as error:
+                more = False
+                log.warning("analytics does not tell of a batch: %s", error.message)
+            if not more:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next look at the truth: not for long when nothing but that is missing."""
+        until = time.monotonic() + TRUTH_SECONDS
+        await asyncio.sleep(LAST_TRUTH_SECONDS)
+        while time.monotonic() < until and not self._awaited():  # noqa: ASYNC110 - replies come at any time
+            await asyncio.sleep(LAST_TRUTH_SECONDS)
+
+    def _awaited(self) -> bool:
+        return self._course.budget.unconfirmed and not self._course.states.flights
+
+    async def _read_page(self) -> bool:
+        """Take in a page; return whether there is more."""
+        batch = self._lease.batch
+        page = await self._parts.analytics.batch_rows(batch.workspace_id, batch.id, self._cursor, PAGE, texts=False)
+        now = now_ms()
+        for row in page.rows:
+            self._course.shown(row, now)
+        self._cursor, self._course.read_up_to = page.next_cursor, page.read_up_to
+        return len(page.rows) == PAGE
+
+    async def _settle(self) -> None:
+        """Find out what became of rows that nobody acknowledged, once nothing can be appended of them any more."""
+        read_up_to = self._course.read_up_to or 0
+        unsure = {
+            row: flight.accepted_at
+            for row, flight in self._course.states.flights.items()
+            if flight.unsure_until is not None and read_up_to > flight.unsure_until + MARGIN_MS
+        }
+        if not unsure:
+            return
+        await self._find_accepted(min(unsure.values()), max(unsure.values()) + 1, set(unsure))
+
+    async def _find_accepted(self, since: int, until: int, unsure: set[int]) -> None:
+        found = {
+            self._course.index.find(run.custom_id)
+            for run in await self._accepted(since, until)
+            if self._course.is_current(run.run_id, run.custom_id)
+        }
+        for row in unsure & self._course.states.flights.keys():
+            if row in found:
+                flight = self._course.states.flights[row]
+                self._course.states.flights[row] = replace(flight, unsure_until=None)
+            else:
+                self._course.unsent(row, now_ms())
+
+    async def _accepted(self, since: int, until: int) -> list[BatchAccepted]:
+        batch, found = self._lease.batch, list[BatchAccepted]()
+        after: str | None = None
+        while True:
+            page = await self._parts.analytics.batch_accepted(batch.workspace_id, batch.id, since, until, after)
+            found += page.rows
+            if (after := page.next_cursor) is None:
+                return found
+
+    async def _recover(self) -> None:
+        """Learn what an earlier owner sent, once everything that it could send is known; feed only what is missing."""
+        batch = self._lease.batch
+        while True:
+            if await self._read_page():
+                continue
+            if (self._course.read_up_to or 0) > self._lease.owned_until + MARGIN_MS:
+                break
+            await asyncio.sleep(LAST_TRUTH_SECONDS)
+        for run in await self._accepted(batch.created_at, now_ms() + 1):
+            self._course.accepted(run.run_id, run.custom_id)
+        if batch.state != "paused":
+            self._course.states.resume(now_ms())
