@@ -42,22 +42,23 @@ def submission_key(prepared: Prepared, terms: Terms) -> str:
 
 def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent) -> Flow[Submitted]:
     """Return the batch of these rows: the one that exists, or a new one once its quote is approved."""
-    key = submission_key(prepared, terms)
-    if found := (yield from _found(key)):
-        return Submitted(found, attached=True)
+    label = submission_key(prepared, terms)
+    before = yield from _before(label)
+    if standing := _standing(before):
+        return Submitted(standing, attached=True)
     file_id = yield calls.upload(Upload(prepared, sent))
     if approve is not None:
         yield from _approved(file_id, terms.model, approve)
-    labelled = replace(terms, labels={**terms.labels, SUBMISSION: key})
+    labelled = replace(terms, labels={**terms.labels, SUBMISSION: label})
     try:
-        return Submitted((yield calls.create(file_id, labelled, key)), attached=False)
+        return Submitted((yield calls.create(file_id, labelled, f"{label}-{len(before)}")), attached=False)
     except TallyrunError as error:
         if not 400 <= error.status < 500:
             raise  # it may have been created, and need its file
         yield calls.forget_file(file_id)
-        if error.code != "idempotency_conflict" or not (found := (yield from _found(key))):
+        if error.code != "idempotency_conflict" or not (standing := _standing((yield from _before(label)))):
             raise
-        return Submitted(found, attached=True)  # somebody else was submitting the same
+        return Submitted(standing, attached=True)  # somebody else was submitting the same
 
 
 def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
@@ -105,7 +106,12 @@ def _quoted(file_id: str, model: str | None) -> Flow[Quote]:
     return quoted
 
 
-def _found(key: str) -> Flow[BatchStatus | None]:
-    """Return the batch that was submitted under this key; its retries have the same labels, and are not meant."""
-    page = yield calls.batches(None, f"{SUBMISSION}={key}", None)
-    return next((batch for batch in page.batches if batch.retry_of is None), None)
+def _before(label: str) -> Flow[list[BatchStatus]]:
+    """Return the batches that were submitted so, newest first; their retries have the same label, and are not meant."""
+    page = yield calls.batches(None, f"{SUBMISSION}={label}", None)
+    return [batch for batch in page.batches if batch.retry_of is None]
+
+
+def _standing(before: list[BatchStatus]) -> BatchStatus | None:
+    """Return the batch to attach to: one that failed ran nothing, and is submitted anew."""
+    return next((batch for batch in before if batch.state != "failed"), None)

@@ -80,6 +80,14 @@ def test_the_same_rows_attach_to_the_batch_that_exists(do: Do, double: Double) -
     assert len({batch.id for batch in other}) == 3
 
 
+def test_a_batch_that_failed_ran_nothing_and_is_submitted_anew(do: Do, double: Double) -> None:
+    failed = do("submit", ROWS)
+    double.batches[failed.id]["state"] = "failed"
+    second = do("submit", ROWS)
+    assert (second.attached, second.id == failed.id, len(double.batches)) == (False, False, 2)
+    assert do("submit", ROWS).id == second.id
+
+
 def test_two_at_once_make_one_batch(do: Do, double: Double) -> None:
     first = do("submit", ROWS)
     labels = double.batches[first.id]["labels"]
