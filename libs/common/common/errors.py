@@ -106,6 +106,12 @@ class Unavailable(TallyrunError):
     code, status = "unavailable", 503
 
 
+class StreamBroken(TallyrunError):
+    """A piece of a streamed answer was lost after others had been sent; the whole of it comes under the run id."""
+
+    code, status = "stream_broken", 502
+
+
 class StillRunning(TallyrunError):
     """No result within the wait; it comes later, under the run id."""
 

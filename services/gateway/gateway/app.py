@@ -17,6 +17,7 @@ from common.lockout import Lockout
 from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
+from gateway.ask import Asks
 from gateway.batches.feeder import Parts
 from gateway.batches.files import MAX_FILE_BYTES, Files, sweep_for_ever
 from gateway.batches.finish import Finishing
@@ -32,6 +33,7 @@ from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
 from gateway.models import Models
+from gateway.online import Online
 from gateway.publish import CancelledLog, CompletedLog, RequestLog
 from gateway.rejected_log import KafkaRejectedLog
 from gateway.replay import Replays
@@ -40,10 +42,13 @@ from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.batches import BatchRoutes
 from gateway.routes.batches_v1 import OpenAIBatchRoutes
+from gateway.routes.chat import ChatRoutes
 from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.messages import MessageRoutes
+from gateway.routes.models import ModelRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
@@ -81,6 +86,7 @@ class Shared:
     vault: Vault
     analytics: Analytics
     requests: RequestLog
+    models: Models
 
 
 @dataclass(frozen=True)
@@ -157,11 +163,13 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 def _shared(settings: GatewaySettings, connections: Connections, signer: Signer) -> Shared:
+    vault, providers = Vault(connections.vault), Providers.load(settings)
     return Shared(
         tokens=Tokens(connections.store, Lockout(settings.failed_tokens)),
         grants=Grants(signer),
-        providers=Providers.load(settings),
-        vault=Vault(connections.vault),
+        providers=providers,
+        vault=vault,
+        models=Models(vault, providers),
         analytics=Analytics(connections.analytics),
         requests=RequestLog(connections.publisher, settings.publish_seconds),
     )
@@ -170,16 +178,20 @@ def _shared(settings: GatewaySettings, connections: Connections, signer: Signer)
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer, shared: Shared) -> list[APIRouter]:
     store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
     tokens, grants, providers = shared.tokens, shared.grants, shared.providers
-    vault, analytics, requests = shared.vault, shared.analytics, shared.requests
-    runs = Runs(
-        requests=requests,
-        replies=replies,
-        grants=grants,
-        claims=store,
-        stored=analytics,
-        providers=providers,
-        sync_wait_seconds=wait,
+    vault, analytics, requests, models = shared.vault, shared.analytics, shared.requests, shared.models
+    runs, online_runs = (
+        Runs(
+            requests=requests,
+            replies=replies,
+            grants=grants,
+            claims=store,
+            stored=analytics,
+            providers=providers,
+            sync_wait_seconds=seconds,
+        )
+        for seconds in (wait, settings.online_wait_seconds)
     )
+    online = Online(online_runs, settings.online_wait_seconds, settings.keep_alive_seconds)
     connecting = Connecting(
         vault=vault,
         requests=requests,
@@ -205,6 +217,9 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
+        ChatRoutes(tokens, Asks(models), online_runs, online).router,
+        MessageRoutes(tokens, Asks(models), online_runs, online).router,
+        ModelRoutes(tokens, models).router,
     ]
 
 
@@ -218,8 +233,7 @@ def _batching(settings: GatewaySettings, connections: Connections, shared: Share
         analytics=shared.analytics,
         providers=shared.providers,
     )
-    models = Models(shared.vault, shared.providers)
-    owners = Owners(connections.store.batches, models, parts, Finishing(results, files, shared.analytics))
+    owners = Owners(connections.store.batches, shared.models, parts, Finishing(results, files, shared.analytics))
     return Batching(files, results, owners)
 
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.errors import Conflict, IdempotencyConflict, InsufficientQuota, TallyrunError
 from common.http import error_headers, error_response, json_response
 from common.ids import new_id
+from gateway.results import OVERLOADED, ProviderOverloaded
 
 SURFACE = "/v1/"
 LONGEST_WAIT = 120
@@ -32,13 +33,19 @@ ANTHROPIC_TYPES = {
 """By status: https://docs.anthropic.com/en/api/errors"""
 
 
+def compatible(scope: Scope) -> bool:
+    """Whether the request is for a surface that is not our own."""
+    path: str = scope["path"]
+    return path.startswith(SURFACE)
+
+
 def answer_error(scope: Scope, error: TallyrunError) -> Response:
     """Answer an error in the shape of the surface that the request's path belongs to."""
-    if not scope["path"].startswith(SURFACE):
+    if not compatible(scope):
         return error_response(error)
     request_id = error.run_id or _fresh()
     if speaks_anthropic(scope):
-        return _answer(error, error.status, request_id, anthropic_error(error, request_id))
+        return _answer(error, _anthropic_status(error), request_id, anthropic_error(error, request_id))
     return _answer(error, _openai_status(error), request_id, openai_error(error))
 
 
@@ -73,7 +80,7 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and the answer back with its id."""
-        if scope["type"] != "http" or not scope["path"].startswith(SURFACE):
+        if scope["type"] != "http" or not compatible(scope):
             return await self._app(scope, receive, send)
 
         async def identified(message: Message) -> None:
@@ -105,8 +112,13 @@ def _openai_type(error: TallyrunError) -> str:
     return OPENAI_TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
 
 
+def _anthropic_status(error: TallyrunError) -> int:
+    return OVERLOADED if isinstance(error, ProviderOverloaded) else error.status
+
+
 def _anthropic_type(error: TallyrunError) -> str:
-    return ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+    status = _anthropic_status(error)
+    return ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
 def _fresh() -> str:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from common import catalogue
 from common.contracts.credentials_v1 import KeyView
-from common.errors import AmbiguousModel, UnknownModel
+from common.errors import AmbiguousModel, NotFound, UnknownModel
 from common.providers import Providers, ProviderSpec
 
 CACHE_SECONDS = 5.0
@@ -54,6 +54,17 @@ class Models:
             case several:
                 choices = " or ".join(f"'{spec.name}/{_shown(name)}'" for spec in several)
                 raise AmbiguousModel(f"model: several connected providers have it; write {choices}", param="model")
+
+    async def find(self, workspace_id: UUID, name: str) -> Resolved:
+        """Return what the name means; raise `NotFound` unless a connected provider has it, as far as is known."""
+        try:
+            found = await self.resolve(workspace_id, name)
+        except (UnknownModel, AmbiguousModel) as error:
+            raise NotFound(error.message, param="model") from None
+        known = found.spec.catalogue is None or catalogue.knows(found.spec.catalogue, found.model)
+        if not known or found.spec not in await self.connected(workspace_id):
+            raise NotFound(f"model: '{_shown(name)}' is of no connected provider's catalogue", param="model")
+        return found
 
     async def connected(self, workspace_id: UUID) -> list[ProviderSpec]:
         """Return the known providers that the workspace has an active key for, sorted by name."""
