@@ -93,7 +93,7 @@ class Session:
             return sys.stdin.readline().strip()
         if not self.may_ask:
             raise NotUnderstood(f"there is nobody to ask for the {what}: give it on standard input, with {option}")
-        return str(typer.prompt(what.capitalize(), hide_input=True, err=True)).strip()
+        return str(typer.prompt(what, hide_input=True, err=True)).strip()
 
     def confirm(self, question: str, option: str = "--yes") -> bool:
         """Return whether somebody says yes."""
