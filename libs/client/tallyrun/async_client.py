@@ -81,9 +81,20 @@ class AsyncClient:
         """
         return await self._run(flows.prompt(text, model, key, **more))
 
-    def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> AsyncIterator[Delta]:
+    async def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> AsyncIterator[Delta]:
         """Run one prompt and yield its answer as it is written; `more` are fields of a chat completion."""
-        return self.transport.events(calls.stream(text, model, key=key, **more))
+        begun, retries, asked = False, self.transport.retries(), calls.stream(text, model, key=key, **more)
+        while True:
+            try:
+                async for piece in self.transport.events(asked):
+                    begun = True
+                    yield piece
+            except TallyrunError as error:
+                if begun:
+                    raise
+                await self.transport.sleep(retries.wait(error))
+            else:
+                return
 
     async def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
         """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""

@@ -83,7 +83,18 @@ class Client:
 
     def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> Iterator[Delta]:
         """Run one prompt and yield its answer as it is written; `more` are fields of a chat completion."""
-        return self.transport.events(calls.stream(text, model, key=key, **more))
+        begun, retries, asked = False, self.transport.retries(), calls.stream(text, model, key=key, **more)
+        while True:
+            try:
+                for piece in self.transport.events(asked):
+                    begun = True
+                    yield piece
+            except TallyrunError as error:
+                if begun:
+                    raise
+                self.transport.sleep(retries.wait(error))
+            else:
+                return
 
     def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
         """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""

@@ -33,7 +33,7 @@ def find(url: str | None = None, token: str | None = None, profile: str | None =
     secret = token or os.environ.get("TALLYRUN_TOKEN")
     if not secret and where == stored.url:
         secret = stored.token or keyrings.get(stored.name, where)
-    return Credentials(where, checked(secret))
+    return Credentials(where, checked(secret) if secret and secret.strip() else None)
 
 
 def address(url: str | None, stored: Profile) -> str:
@@ -41,9 +41,9 @@ def address(url: str | None, stored: Profile) -> str:
     return url or os.environ.get("TALLYRUN_URL") or stored.url or DEFAULT_URL
 
 
-def checked(secret: str | None) -> str | None:
+def checked(secret: str) -> str:
     """Return the token without the space around it; raise `NotUnderstood` where no header could carry it."""
-    text = (secret or "").strip()
-    if not text.isascii() or (text and not text.isprintable()) or " " in text:
+    text = secret.strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise NotUnderstood("an access token is a word of printable ASCII characters; this one is not")
-    return text or None
+    return text

@@ -8,7 +8,7 @@ import typer
 
 from tallyrun import credentials, keyrings
 from tallyrun.client import Client
-from tallyrun.command.session import Session, command, in_session
+from tallyrun.command.session import PATIENCE_SECONDS, Session, command, in_session
 from tallyrun.command.times import aware, moment
 from tallyrun.errors import TallyrunError
 from tallyrun.keys import Key
@@ -30,11 +30,11 @@ def login(
     """Keep an access token, after trying it: in the system's keyring, or in the profile's file where there is none."""
     profiles = Profiles.load()
     profile = profiles.get(session.profile)
-    address = url or profile.url or credentials.DEFAULT_URL
+    address = credentials.address(url, profile)
     token = credentials.checked(session.secret("access token", stdin=token_stdin, option="--token-stdin"))
-    with Client(address, token or "none", patience=2, waiting=session.say_waiting) as client:
+    with Client(address, token, patience=PATIENCE_SECONDS, waiting=session.say_waiting) as client:
         (workspace, *more) = client.workspaces()
-    kept = keyrings.put(profile.name, address, token or "")
+    kept = keyrings.put(profile.name, address, token)
     profiles.put(replace(profile, url=address, token=None if kept else token))
     where = "the system's keyring" if kept else f"{profiles.path}, which you alone may read: there is no keyring here"
     whom = "the operator" if more else f"workspace {workspace.name}"

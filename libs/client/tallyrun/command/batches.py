@@ -10,9 +10,8 @@ import typer
 
 from tallyrun.batches import Again, BatchStatus, Only, State
 from tallyrun.command import wording
-from tallyrun.command.outfile import must_be_writable
+from tallyrun.command.outfile import must_be_writable, write_into
 from tallyrun.command.output import Format
-from tallyrun.command.output import write as write_rows
 from tallyrun.command.progress import Bar
 from tallyrun.command.run import Detach, MaxCost, Output
 from tallyrun.command.session import Session
@@ -82,11 +81,7 @@ def results(
         if output in (None, "-"):
             session.write(found, columns)
             return
-        path = Path(str(output))
-        part = path.with_name(f"{path.name}.part")
-        with part.open("w", encoding="utf-8") as file:
-            write_rows(found, columns, session.how or Format.JSONL, file)
-        part.replace(path)
+        write_into(Path(str(output)), found, columns, session.how or Format.JSONL)
 
 
 def retry(

@@ -4,10 +4,11 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import IO
 
+from tallyrun.command.output import Format, write
 from tallyrun.errors import NotUnderstood
 from tallyrun.results import Result
 
@@ -21,26 +22,23 @@ class Outfile:
 
     async def fill(self, results: AsyncIterator[Result]) -> None:
         """Append what is missing, and give the file its name."""
-        with self._opened() as file:
-            there = _kept(file)
-            async for result in results:
-                if result.custom_id not in there:
-                    file.write(result.raw.encode() + b"\n")
-                    file.flush()
-            os.fsync(file.fileno())
-            self.part.replace(self.path)
-
-    def _opened(self) -> IO[bytes]:
         try:
-            file = self.part.open("a+b")
-        except OSError as error:
-            raise NotUnderstood(f"{self.path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with self.part.open("a+b") as file:
+                await self._append(file, results)
         except BlockingIOError as error:
-            file.close()
             raise NotUnderstood(f"another command is writing {self.part}") from error
-        return file
+        except OSError as error:
+            raise NotUnderstood(f"{self.part} cannot be written: {error.strerror}") from error
+
+    async def _append(self, file: IO[bytes], results: AsyncIterator[Result]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = _kept(file)
+        async for result in results:
+            if result.custom_id not in there:
+                file.write(result.raw.encode() + b"\n")
+                file.flush()
+        os.fsync(file.fileno())
+        self.part.replace(self.path)
 
 
 class Printed:
@@ -58,6 +56,17 @@ def outfile(name: str | None, batch_id: str) -> Outfile | Printed | None:
     if name is None:
         return None
     return Printed() if name == "-" else Outfile(Path(name), batch_id)
+
+
+def write_into(path: Path, rows: Iterable[Result], columns: Sequence[str], how: Format) -> None:
+    """Write rows into a file that appears when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            write(rows, columns, how, file)
+        part.replace(path)
+    except OSError as error:
+        raise NotUnderstood(f"{part} cannot be written: {error.strerror}") from error
 
 
 def must_be_writable(name: str | None) -> None:

@@ -78,6 +78,24 @@ def _write_table(rows: Iterable[BaseModel], columns: Sequence[str], file: IO[str
     Console(file=file, markup=False, highlight=False).print(table)
 
 
+def write_fields(row: BaseModel, columns: Sequence[str]) -> None:
+    """Write one thing, a line for each of these fields that says something."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for column, value in zip(columns, next(iter(_cells([row], columns))), strict=True):
+        if value not in (None, "", {}):
+            table.add_row(column.replace("_", " "), _shown(value))
+    Console(markup=False, highlight=False).print(table)
+
+
+def readable(text: str) -> str:
+    """Return text as it is; on a terminal without what would move its cursor."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(character if character in "\n\t" else printable(character) for character in text)
+
+
 def _write_lines(rows: Iterable[BaseModel], columns: Sequence[str], file: IO[str]) -> None:
     for line in _begun(columns, ([printable(_text(cell)) for cell in line] for line in _cells(rows, columns))):
         print(*line, sep="\t", file=file)

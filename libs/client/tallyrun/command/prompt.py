@@ -8,7 +8,7 @@ import typer
 
 from tallyrun.client import Client
 from tallyrun.command import wording
-from tallyrun.command.output import Format, as_json
+from tallyrun.command.output import Format, as_json, readable
 from tallyrun.command.session import Session
 from tallyrun.errors import NotUnderstood
 from tallyrun.prompts import Run
@@ -31,7 +31,7 @@ def prompt(
         if stream:
             return _streamed(session, client, asked, model)
         answer = client.prompt(asked, model)
-    print(as_json(answer) if session.how in (Format.JSON, Format.JSONL) else answer.text)
+    print(as_json(answer) if session.how in (Format.JSON, Format.JSONL) else readable(answer.text))
     session.note(_told(answer.model, answer.input_tokens, answer.output_tokens, answer.cost, answer.run_id))
     return None
 
@@ -46,7 +46,7 @@ def _streamed(session: Session, client: Client, text: str, model: str) -> None:
     run_id = None
     for piece in client.stream(text, model):
         run_id = piece.run_id
-        print(piece.text, end="", flush=True)
+        print(readable(piece.text), end="", flush=True)
     print()
     if run_id is not None and not session.quiet:
         run = _counted(client, run_id)

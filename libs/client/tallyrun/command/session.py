@@ -73,8 +73,14 @@ class Session:
         output.write(rows, columns, self.how)
 
     def write_one(self, row: BaseModel, columns: Sequence[str]) -> None:
-        """Write one thing: an object and no array, as JSON."""
-        self.write([row], columns) if self.how is not Format.JSON else print(output.as_json(row))
+        """Write one thing: a line for each field on a terminal, an object and no array as JSON."""
+        match self.how or (Format.TABLE if sys.stdout.isatty() else Format.TSV):
+            case Format.JSON:
+                print(output.as_json(row))
+            case Format.TABLE:
+                output.write_fields(row, columns)
+            case _:
+                self.write([row], columns)
 
     def say_waiting(self, error: TallyrunError, seconds: float) -> None:
         """Say that something is away, now and then."""
@@ -89,16 +95,20 @@ class Session:
 
     def secret(self, what: str, *, stdin: bool, option: str) -> str:
         """Return a secret from standard input, or typed without echo."""
-        if stdin:
-            return sys.stdin.readline().strip()
-        if not self.may_ask:
+        if not stdin and not self.may_ask:
             raise NotUnderstood(f"there is nobody to ask for the {what}: give it on standard input, with {option}")
-        return str(typer.prompt(what, hide_input=True, err=True)).strip()
+        given = sys.stdin.readline() if stdin else str(typer.prompt(what, hide_input=True, err=True))
+        if not given.strip():
+            raise NotUnderstood(f"the {what} is empty")
+        return given.strip()
 
     def confirm(self, question: str, option: str = "--yes") -> bool:
-        """Return whether somebody says yes."""
+        """Return whether somebody says yes; Ctrl-C and the end of input are a no."""
         self.must_ask(option)
-        return typer.confirm(question, err=True)
+        try:
+            return typer.confirm(question, err=True)
+        except typer.Abort:
+            return False
 
     def must_ask(self, option: str = "--yes") -> None:
         """Raise unless somebody is there to answer."""
