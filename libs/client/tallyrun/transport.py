@@ -26,7 +26,7 @@ class Transport:
         self.patience = patience
         self._waiting = waiting
         self._url = credentials.url
-        self._http = httpx2.Client(base_url=credentials.url, headers=credentials.headers(), timeout=TIMEOUT)
+        self._http = httpx2.Client(**_options(credentials))
 
     def close(self) -> None:
         """Close the connections."""
@@ -80,7 +80,7 @@ class AsyncTransport:
         self.patience = patience
         self._waiting = waiting
         self._url = credentials.url
-        self._http = httpx2.AsyncClient(base_url=credentials.url, headers=credentials.headers(), timeout=TIMEOUT)
+        self._http = httpx2.AsyncClient(**_options(credentials))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -126,6 +126,12 @@ class AsyncTransport:
                     await answer.aread()
                     raise refusal(answer, parsed(answer.text))
                 yield answer
+
+
+def _options(credentials: Credentials) -> dict[str, Any]:
+    """Return what the HTTP client is made with; where there is no TLS no certificates are read, which takes a while."""
+    encrypted = not credentials.url.startswith("http:")
+    return {"base_url": credentials.url, "headers": credentials.headers(), "timeout": TIMEOUT, "verify": encrypted}
 
 
 def _named(answer: httpx2.Response, event: str) -> dict[str, Any]:
