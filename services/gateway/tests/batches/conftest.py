@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -25,9 +24,8 @@ from common.contracts.batches_v1 import BatchCancelled
 from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import RunCompleted, RunError, RunRequested
 from common.contracts.topics import BATCHED, BATCHES_CANCELLED, REPLIES
-from common.errors import NotFound
 from common.identity import Verifier
-from common.ids import new_id, now_ms
+from common.ids import now_ms
 from common.kafka import Publisher, Record, partition_news
 
 Script = Callable[[RunRequested], RunCompleted | None]
