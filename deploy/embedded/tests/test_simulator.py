@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -145,7 +146,7 @@ async def test_failures_look_like_anthropics(simulator: Running, http: aiohttp.C
         {"messages": [{"role": "user", "content": "no model"}]},
         {"model": "m", "max_tokens": 1, "messages": []},
         {"model": "m", "messages": [{"role": "user", "content": "no max_tokens"}]},
-        {"model": "m", "max_tokens": 1, "stream": True, "messages": [{"role": "user", "content": "hi"}]},
+        {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
         ["not an object"],
     ],
 )
@@ -308,3 +309,57 @@ def test_the_command_says_where_it_listens_and_ends_on_sigterm() -> None:
         assert process.stdout.readline() == f"simulated provider: OPENAI_BASE_URL=http://127.0.0.1:{port}/v1\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=5) == 0
+
+
+WEATHER: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
+
+
+async def test_the_official_openai_client_streams(simulator: Running) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
+    asked: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": PROMPT}]}
+    async with AsyncOpenAI(api_key="a-key", base_url=simulator.openai_base_url, max_retries=0) as client:
+        for fields in ({}, {"n": 2}, {"tools": [tool]}):
+            more: dict[str, Any] = {**asked, **fields}
+            whole = await client.chat.completions.create(**more)
+            async with client.chat.completions.stream(**more, stream_options={"include_usage": True}) as stream:
+                streamed = await stream.get_final_completion()
+            assert streamed.usage == whole.usage
+            for said, had in zip(streamed.choices, whole.choices, strict=True):
+                assert (said.message.content, said.finish_reason) == (had.message.content, had.finish_reason)
+                calls = [[call.to_dict()["id"] for call in c.message.tool_calls or []] for c in (said, had)]
+                assert calls[0] == calls[1]
+    assert [call.id for call in whole.choices[0].message.tool_calls or []] == ["call_0"]
+
+
+async def test_the_official_anthropic_client_streams(simulator: Running) -> None:
+    asked: dict[str, Any] = {
+        "model": "claude-haiku-4-5", "max_tokens": 200, "messages": [{"role": "user", "content": PROMPT}],
+    }  # fmt: skip
+    tools = [{"name": "weather", "input_schema": WEATHER}, {"name": "now", "input_schema": {"type": "object"}}]
+    async with AsyncAnthropic(api_key="a-key", base_url=simulator.anthropic_base_url, max_retries=0) as client:
+        for fields in ({}, {"stop_sequences": ["three"]}, {"tools": tools, "tool_choice": {"type": "any"}}):
+            whole = await client.messages.create(**asked, **fields)
+            async with client.messages.stream(**asked, **fields) as stream:
+                streamed = await stream.get_final_message()
+            assert streamed.stop_reason == whole.stop_reason
+            assert streamed.usage == whole.usage
+            assert [block.to_dict() for block in streamed.content] == [block.to_dict() for block in whole.content]
+    assert whole.stop_reason == "tool_use"
+
+
+@pytest.mark.parametrize("how", ["cut", "end", "error"])
+async def test_a_stream_breaks_off_after_so_many_events(
+    simulator: Running, http: aiohttp.ClientSession, how: str
+) -> None:
+    simulator.control(rules=[{"break_after": 2, "break_by": how, "pace_ms": 50}])
+    heard = b""
+    sending = http.post(
+        f"{simulator.openai_base_url}/chat/completions", json={**chat(), "stream": True}, headers={"x-api-key": "k"}
+    )
+    with suppress(aiohttp.ClientError):
+        async with sending as answer:
+            async for piece in answer.content.iter_any():
+                heard += piece
+    assert heard.count(b"data: ") == (3 if how == "error" else 2)
+    assert (b"error" in heard) == (how == "error")
+    assert b"[DONE]" not in heard

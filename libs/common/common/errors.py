@@ -6,17 +6,21 @@ from typing import Any, ClassVar
 class TallyrunError(Exception):
     """An error with a stable code. Raise a subclass: this one is the unexpected.
 
-    `retry_after` is in seconds and becomes the `Retry-After` header; `run_id` is set once a run may exist.
+    `retry_after` is in seconds and becomes the `Retry-After` header; `run_id` is set once a run may exist; `param` is
+    the field at fault.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, *, retry_after: float | None = None, run_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, run_id: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.run_id = run_id
+        self.param = param
 
     def body(self) -> dict[str, Any]:
         """Return the wire shape: `{success, error, code}` and `runId` where a run may exist."""
@@ -28,6 +32,24 @@ class InvalidRequest(TallyrunError):
     """The request cannot be understood; the message names the field and what is allowed."""
 
     code, status = "invalid_request", 422
+
+
+class Unsupported(TallyrunError):
+    """The request is understood, and the provider it is meant for has nothing like `param`: it is never left out."""
+
+    code, status = "unsupported", 422
+
+
+class UnknownModel(TallyrunError):
+    """No connected provider has a model of this name, as far as the price catalogue knows."""
+
+    code, status = "model_not_found", 400
+
+
+class AmbiguousModel(TallyrunError):
+    """Several connected providers have a model of this name: the request has to say which is meant."""
+
+    code, status = "model_ambiguous", 400
 
 
 class Unauthenticated(TallyrunError):
@@ -82,6 +104,12 @@ class Unavailable(TallyrunError):
     """A part that is needed is away; the same request may succeed later."""
 
     code, status = "unavailable", 503
+
+
+class StreamBroken(TallyrunError):
+    """A piece of a streamed answer was lost after others had been sent; the whole of it comes under the run id."""
+
+    code, status = "stream_broken", 502
 
 
 class StillRunning(TallyrunError):

@@ -64,6 +64,10 @@ Denied = Callable[[Denial], Awaitable[None]]
 """Writes a denial down."""
 
 
+ErrorAnswer = Callable[[Scope, TallyrunError], Response]
+"""Answers an error, in the shape that the callers of the request's path expect."""
+
+
 class Speaker(Protocol):
     """Proves who this service is."""
 
@@ -77,26 +81,41 @@ def json_response(content: bytes, status: int = 200, headers: dict[str, str] | N
 
 
 def error_response(error: TallyrunError) -> Response:
-    """Answer an error in the one shape; after acceptance it forbids the official clients their silent retries."""
+    """Answer an error in our own shape."""
+    return json_response(orjson.dumps(error.body()), error.status, error_headers(error))
+
+
+def error_headers(error: TallyrunError) -> dict[str, str]:
+    """Return an error's headers; after acceptance they forbid the official clients their silent retries."""
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.run_id is not None:
         headers["x-should-retry"] = "false"
-    return json_response(orjson.dumps(error.body()), error.status, headers)
+    return headers
+
+
+def in_one_shape(_: Scope, error: TallyrunError) -> Response:
+    """Answer an error in our own shape, whatever the path."""
+    return error_response(error)
 
 
 def service_app(
-    title: str, lifespan: Lifespan, ready: Ready, max_body_bytes: int, denied: Denied | None = None
+    title: str,
+    lifespan: Lifespan,
+    ready: Ready,
+    max_body_bytes: int,
+    denied: Denied | None = None,
+    answer: ErrorAnswer = in_one_shape,
 ) -> FastAPI:
-    """Return an app with health, metrics, a body limit and the one error shape.
+    """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
     `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
     """
     app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer)
     app.add_middleware(Edge)
-    _answer_errors(app, denied)
+    _answer_errors(app, denied, answer)
     documented(app)
 
     @app.get("/health/live", tags=[PROBES])
@@ -115,27 +134,27 @@ def service_app(
     return app
 
 
-def _answer_errors(app: FastAPI, denied: Denied | None) -> None:
+def _answer_errors(app: FastAPI, denied: Denied | None, answer: ErrorAnswer) -> None:
     @app.exception_handler(TallyrunError)
     async def known(request: Request, error: TallyrunError) -> Response:
         if isinstance(error, Unauthenticated | Forbidden | LockedOut):
             await _note(request, error, denied)
-        return error_response(error)
+        return answer(request.scope, error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return error_response(InvalidRequest(_explain(error)))
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return answer(request.scope, _invalid(error))
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        return error_response(_routing_error(request, error))
+        return answer(request.scope, _routing_error(request, error))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", extra={"path": request.url.path}, exc_info=error)
-        answer = error_response(TallyrunError("internal error; it has been logged"))
-        answer.raw_headers = completed(answer.raw_headers, request.url.path)  # it comes about outside of `Edge`
-        return answer
+        response = answer(request.scope, TallyrunError("internal error; it has been logged"))
+        response.raw_headers = completed(response.raw_headers, request.url.path)  # it comes about outside of `Edge`
+        return response
 
 
 async def _note(request: Request, error: TallyrunError, denied: Denied | None) -> None:
@@ -160,13 +179,13 @@ async def _note(request: Request, error: TallyrunError, denied: Denied | None) -
         log.error("a denial was not written down: %s", unwritten.message)  # noqa: TRY400 - the reason is enough
 
 
-def _explain(error: RequestValidationError) -> str:
+def _invalid(error: RequestValidationError) -> InvalidRequest:
     """Name the field and what is allowed; never echo the input, which may hold a key."""
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
-        return "body: not valid JSON"
+        return InvalidRequest("body: not valid JSON")
     field = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header"))
-    return f"{field or 'body'}: {fault['msg']}"
+    return InvalidRequest(f"{field or 'body'}: {fault['msg']}", param=field or None)
 
 
 def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
@@ -182,9 +201,10 @@ def _routing_error(request: Request, error: HTTPException) -> TallyrunError:
 class BodyLimit:
     """Refuses a body over the limit: by its declared length at once, otherwise when the limit is passed."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, answer: ErrorAnswer = in_one_shape) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a counted body."""
@@ -193,7 +213,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
             await _discard(receive)
-            return await error_response(self._error())(scope, receive, send)
+            return await self._answer(scope, self._error())(scope, receive, send)
         return await self._app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:

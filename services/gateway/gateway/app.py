@@ -17,17 +17,24 @@ from common.lockout import Lockout
 from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
+from gateway.ask import Asks
 from gateway.claims import prune_for_ever
+from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
+from gateway.models import Models
+from gateway.online import Online
 from gateway.publish import CompletedLog, RequestLog
 from gateway.rejected_log import KafkaRejectedLog
 from gateway.replay import Replays
 from gateway.replies import Replies
 from gateway.routes.access import AccessRoutes
 from gateway.routes.analytics import AnalyticsRoutes
+from gateway.routes.chat import ChatRoutes
 from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.messages import MessageRoutes
+from gateway.routes.models import ModelRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
@@ -64,7 +71,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         connections.ready,
         MAX_BODY_BYTES,
         connections.store.add_denial,
+        answer_error,
     )
+    app.add_middleware(RequestIds)
     for router in _routers(settings, connections, signer):
         app.include_router(router)
     return app
@@ -115,15 +124,20 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     providers = Providers.load(settings)
     vault, analytics = Vault(connections.vault), Analytics(connections.analytics)
     requests = RequestLog(connections.publisher, settings.publish_seconds)
-    runs = Runs(
-        requests=requests,
-        replies=replies,
-        grants=grants,
-        claims=store,
-        stored=analytics,
-        providers=providers,
-        sync_wait_seconds=wait,
+    runs, online_runs = (
+        Runs(
+            requests=requests,
+            replies=replies,
+            grants=grants,
+            claims=store,
+            stored=analytics,
+            providers=providers,
+            sync_wait_seconds=seconds,
+        )
+        for seconds in (wait, settings.online_wait_seconds)
     )
+    models = Models(vault, providers)
+    online = Online(online_runs, settings.online_wait_seconds, settings.keep_alive_seconds)
     connecting = Connecting(
         vault=vault, requests=requests, replies=replies, grants=grants, providers=providers, wait_seconds=wait
     )
@@ -143,4 +157,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
+        ChatRoutes(tokens, Asks(models), online_runs, online).router,
+        MessageRoutes(tokens, Asks(models), online_runs, online).router,
+        ModelRoutes(tokens, models).router,
     ]

@@ -47,6 +47,10 @@ class Prompt(BaseModel):
             raise PydanticCustomError("one_of", "give exactly one of 'input' and 'messages'")
         return self
 
+    def identity(self) -> bytes:
+        """Return what makes it the same prompt: neither whitespace nor a field that a release adds makes another."""
+        return self.model_dump_json(exclude_defaults=True).encode()
+
     def wire(self, provider: ProviderSpec) -> tuple[Operation, dict[str, Any]]:
         """Return the operation of the provider's wire format, and the request's body in it."""
         if provider.wire == "anthropic":

@@ -9,8 +9,8 @@ from uuid import UUID
 from aiokafka import TopicPartition
 from pydantic import ValidationError
 
-from common.contracts.event import INSTANCE_HEADER
-from common.contracts.runs_v1 import ReplyTo, RunCompleted
+from common.contracts.event import INSTANCE_HEADER, TYPE_HEADER
+from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunDelta
 from common.contracts.topics import REPLIES
 from common.ids import new_id
 from common.kafka import Record
@@ -19,6 +19,11 @@ from common.news import News
 log = logging.getLogger(__name__)
 
 Reply = asyncio.Future[RunCompleted]
+Pieces = asyncio.Queue[RunDelta | RunCompleted]
+"""What is told of a run while it is carried out. As large as its answer at most: a slow reader holds nobody up."""
+
+
+DELTA = (TYPE_HEADER, RunDelta.TYPE.encode())
 
 
 class Replies:
@@ -32,6 +37,7 @@ class Replies:
         self._instance = self.reply_to.instance.encode()
         self._news = News(bootstrap, TopicPartition(REPLIES.name, partition), self._deliver)
         self._waiting: dict[UUID, list[Reply]] = {}
+        self._following: dict[UUID, Pieces] = {}
 
     async def start(self) -> None:
         """Return once replies are read."""
@@ -58,15 +64,33 @@ class Replies:
             if not waiting:
                 self._waiting.pop(run_id, None)
 
+    @contextmanager
+    def follow(self, run_id: UUID) -> Iterator[Pieces]:
+        """Yield a queue of what is told of the run, its completion the last. Follow before the run is published."""
+        pieces = self._following[run_id] = Pieces()
+        try:
+            yield pieces
+        finally:
+            self._following.pop(run_id, None)
+
     def _deliver(self, record: Record) -> None:
         if (INSTANCE_HEADER, self._instance) not in record.headers:
             return
         try:
-            completed = RunCompleted.model_validate_json(record.value or b"")
+            if DELTA in record.headers:
+                self._piece(RunDelta.model_validate_json(record.value or b""))
+            else:
+                self._end(RunCompleted.model_validate_json(record.value or b""))
         except ValidationError:
             # Without the error itself: it quotes the reply, which holds somebody's output.
             log.warning("a reply cannot be read", extra={"offset": record.offset})
-            return
+
+    def _piece(self, told: RunDelta | RunCompleted) -> None:
+        if (pieces := self._following.get(told.run_id)) is not None:
+            pieces.put_nowait(told)
+
+    def _end(self, completed: RunCompleted) -> None:
+        self._piece(completed)
         for reply in self._waiting.get(completed.run_id, ()):
             if not reply.done():
                 reply.set_result(completed)

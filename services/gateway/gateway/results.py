@@ -4,7 +4,7 @@ from typing import Literal
 
 from common.contracts.answers_v1 import Answer, Money, RunDetail
 from common.contracts.runs_v1 import RunCompleted, RunError
-from common.errors import RUN_ERRORS, RateLimited, RunFailed, TallyrunError
+from common.errors import RUN_ERRORS, ProviderUnavailable, RateLimited, RunFailed, TallyrunError
 from common.ids import now_ms
 
 RATE_LIMIT_SECONDS = 10.0
@@ -30,10 +30,47 @@ class UnpricedResult(RunResult):
     priced: Literal[False] = False
 
 
-def result_of(run: RunCompleted) -> RunResult:
-    """Return the result, or raise the error that the run ended with."""
-    if run.status != "succeeded":
-        raise failure(run.error or RunError(code="run_failed", message=f"the run was {run.status}"), str(run.run_id))
+OVERLOADED = 529
+"""Anthropic's status for more load than it can serve, as opposed to more than the caller's share (429)."""
+
+
+class ProviderOverloaded(ProviderUnavailable):
+    """The provider said that it is overloaded. Anthropic's surface says so too; on our own it is unavailable."""
+
+
+End = RunCompleted | RunDetail
+"""How a run ended: as the runner told it, or as analytics keeps it."""
+
+
+def check_succeeded(run: End) -> None:
+    """Raise the error that the run ended with, if it did."""
+    if run.status == "succeeded":
+        return
+    if isinstance(run, RunDetail):
+        error = RunError(code=run.error_code or "run_failed", message=run.error or f"the run {run.status}")
+    else:
+        error = run.error or RunError(code="run_failed", message=f"the run was {run.status}")
+    failed = failure(error, str(run.run_id))
+    if isinstance(failed, ProviderUnavailable) and run.attempts and run.attempts[-1].status_code == OVERLOADED:
+        raise ProviderOverloaded(failed.message, retry_after=failed.retry_after, run_id=failed.run_id)
+    raise failed
+
+
+def response_of(run: End) -> str:
+    """Return the provider's body of a run that succeeded; raise `RunFailed` where it is not here as it was."""
+    if run.response is None or run.truncated:
+        why = "over the limit of 10 MiB, and was cut" if run.truncated else "not kept any more"
+        message = f"the answer is {why}; what there is of it is at /api/runs/{run.run_id}"
+        raise RunFailed(message, run_id=str(run.run_id))
+    return run.response
+
+
+def result_of(run: End) -> RunResult:
+    """Return the result of a run that succeeded."""
+    return _stored(run) if isinstance(run, RunDetail) else _replied(run)
+
+
+def _replied(run: RunCompleted) -> RunResult:
     kind = RunResult if run.cost.total is not None else UnpricedResult
     return kind(
         output=run.output or "",
@@ -47,11 +84,7 @@ def result_of(run: RunCompleted) -> RunResult:
     )
 
 
-def result_of_stored(run: RunDetail) -> RunResult:
-    """Return the result of a finished run as analytics keeps it, or raise the error that it ended with."""
-    if run.status != "succeeded":
-        message = run.error or f"the run {run.status}"
-        raise failure(RunError(code=run.error_code or "run_failed", message=message), run.run_id)
+def _stored(run: RunDetail) -> RunResult:
     kind = RunResult if run.cost is not None else UnpricedResult
     return kind(
         output=run.output or "",

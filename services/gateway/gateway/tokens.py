@@ -14,6 +14,7 @@ from fastapi import Request
 from common.errors import Forbidden, Unauthenticated
 from common.http import bearer
 from common.lockout import Lockout, address_of
+from gateway.compatible import compatible
 
 Role = Literal["viewer", "member", "admin"]
 RANK: dict[Role, int] = {"viewer": 0, "member": 1, "admin": 2}
@@ -73,7 +74,7 @@ class Tokens:
 
         Raises `Unauthenticated`, `LockedOut` after too many of these, `Forbidden` where its role is below `role`.
         """
-        caller = await self._recognised(bearer(request), address_of(request))
+        caller = await self._recognised(_secret(request), address_of(request))
         request.state.caller = caller.name
         if RANK[caller.role] < RANK[role]:
             raise Forbidden(f"this needs the role '{role}'; the token '{caller.name}' has '{caller.role}'")
@@ -111,6 +112,12 @@ class Tokens:
         if len(self._cache) >= REMEMBERED:
             self.forget()
         self._cache[digest] = caller, time.monotonic() + CACHE_SECONDS
+
+
+def _secret(request: Request) -> str:
+    """Return the request's token; under `/v1` also where Anthropic's clients put it."""
+    told = bearer(request)
+    return told if told or not compatible(request.scope) else request.headers.get("x-api-key", "").strip()
 
 
 def new_secret() -> str:

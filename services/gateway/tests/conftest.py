@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 
 from common.admission import Admission, Admitted, Rejected
 from common.contracts.event import INSTANCE_HEADER
-from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested, Usage
+from common.contracts.runs_v1 import Cost, RunCompleted, RunDelta, RunRequested, Usage
 from common.contracts.topics import REPLIES, REQUESTED
 from common.errors import NotFound, TallyrunError
 from common.identity import Verifier
@@ -49,15 +49,17 @@ def completed(request: RunRequested, **fields: Any) -> RunCompleted:
 
 
 Script = Callable[[RunRequested], RunCompleted | None]
+Telling = Callable[[RunRequested], list[RunDelta]]
 
 
 @dataclass
 class PlayedRunner:
-    """Judges every request as a runner does, and replies as `script` says (None: never)."""
+    """Judges every request as a runner does, tells of it as `telling` says, replies as `script` does (None: never)."""
 
     admission: Admission
     publisher: Publisher
     script: Script = completed
+    telling: Telling = lambda _: []
     admitted: list[Admitted] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -77,8 +79,9 @@ class PlayedRunner:
 
     async def reply(self, request: RunRequested) -> None:
         end = self.script(request)
-        if end is not None and request.reply_to is not None:
-            await self.send(request, end.encode(), [*end.headers(), _instance(request.reply_to.instance)])
+        if request.reply_to is not None:
+            for event in [*self.telling(request), *([end] if end is not None else [])]:
+                await self.send(request, event.encode(), [*event.headers(), _instance(request.reply_to.instance)])
 
     async def send(self, request: RunRequested, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         assert request.reply_to is not None

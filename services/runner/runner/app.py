@@ -19,6 +19,7 @@ from common.kafka import Publisher, declare_topics
 from common.providers import Providers, ProviderSettings
 from runner.complete import Completions
 from runner.consumer import RunConsumer
+from runner.deltas import Deltas
 from runner.dispatch import Dispatcher, GivenBack, Slot, Turn
 from runner.evictions import Evictions
 from runner.execute import Executor
@@ -65,6 +66,7 @@ class Runner:
             leases,
             limits,
             self._price,
+            Deltas(self._publisher),
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from common.admission import Admitted
@@ -66,6 +67,24 @@ class Pricer(Protocol):
         """Return the cost. Never raises: what is not known is unpriced."""
 
 
+class Listener(Protocol):
+    """Takes the events of one call's answer."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody may have seen a piece of the answer."""
+
+    def heard(self, event: str) -> None:
+        """Take the next event."""
+
+
+class Deltas(Protocol):
+    """Tells answers to who waits while they are written."""
+
+    def telling(self, run: RunRequested) -> AbstractAsyncContextManager[Listener]:
+        """Yield what takes the events of one call; at the end of the block all of them have been sent."""
+
+
 class Executor:
     """Carries runs out. Times of calls are in seconds."""
 
@@ -75,6 +94,7 @@ class Executor:
         leases: Leaser,
         limits: Limits,
         price: Pricer,
+        deltas: Deltas,
         *,
         call_seconds: float,
         previews: bool = True,
@@ -83,6 +103,7 @@ class Executor:
         self._leases = leases
         self._limits = limits
         self._price = price
+        self._deltas = deltas
         self._call_seconds = call_seconds
         self._previews = previews
 
@@ -160,7 +181,7 @@ class Executor:
         started, clock = now_ms(), time.monotonic()
         failure: CallFailed | None = None
         try:
-            progress.answer = await self._call(provider, progress.run, lease)
+            progress.answer = await self._call(provider, progress, lease)
             progress.cost = self._cost(progress.run, progress.answer)
         except CallFailed as error:
             failure = error
@@ -171,8 +192,11 @@ class Executor:
     def _cost(self, run: RunRequested, answer: Answer) -> Cost:
         return FREE if run.operation == "check" else self._price(run, answer)  # listing models costs nothing
 
-    async def _call(self, provider: Provider, run: RunRequested, lease: Lease) -> Answer:
+    async def _call(self, provider: Provider, progress: Progress, lease: Lease) -> Answer:
+        run = progress.run
         if run.operation != "check":
+            if run.body.get("stream"):
+                return await self._stream(provider, progress, lease)
             return await provider.call(run.operation, run.body, lease.secret, self._call_seconds)
         verified = await provider.check(lease.secret)
         return Answer(
@@ -184,11 +208,19 @@ class Executor:
             usage=None,
         )
 
+    async def _stream(self, provider: Provider, progress: Progress, lease: Lease) -> Answer:
+        run = progress.run
+        async with self._deltas.telling(run) as listener:
+            try:
+                return await provider.stream(run.operation, run.body, lease.secret, self._call_seconds, listener.heard)
+            finally:
+                progress.told = listener.begun
+
     async def _wait(self, failure: CallFailed, progress: Progress, slot: Slot) -> None:
-        """Wait for the next attempt, or raise the failure as final."""
+        """Wait for the next attempt, or raise the failure as final: once a piece was seen there is no other answer."""
         if failure.code == "invalid_api_key" and progress.lease is not None:
             self._leases.drop(progress.lease)
-        if progress.run.on_unknown == "fail" and not failure.outcome_known:
+        if progress.told or (progress.run.on_unknown == "fail" and not failure.outcome_known):
             raise FinalFailure(failure)
         wait = next_wait(failure, len(progress.attempts))
         if wait is None:

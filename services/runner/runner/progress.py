@@ -29,7 +29,7 @@ class FinalFailure(RunFailed):
 
 @dataclass
 class Progress:
-    """A run on its way. `called_before`: by a runner that is gone."""
+    """A run on its way. `called_before`: by a runner that is gone; `told`: a piece of its answer may have been seen."""
 
     run: RunRequested
     called_before: bool = False
@@ -37,6 +37,7 @@ class Progress:
     lease: Lease | None = None
     answer: Answer | None = None
     cost: Cost | None = None
+    told: bool = False
 
     @property
     def wait_seconds(self) -> float:

@@ -2,27 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Unpack
 from uuid import uuid4
 
+import orjson
 import pytest
 from pydantic import SecretStr
 
 from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
-from common.contracts.runs_v1 import Cost, RunRequested
+from common.contracts.runs_v1 import Cost, ReplyTo, RunCompleted, RunDelta, RunRequested
+from common.contracts.topics import REPLIES
 from common.errors import GrantRefused, NoApiKey, TallyrunError, Unavailable
 from common.identity import RUNS, Grant
 from common.ids import new_id, now_ms
+from common.kafka import Extras
 from common.providers import Providers, ProviderSettings
 from embedded.simulator import Running, running
+from runner.deltas import Deltas
 from runner.dispatch import GivenBack, pause
 from runner.execute import Executor
 from runner.limits import Limits
 from runner.providers import Answer, Provider, provider_for
 
 WORKSPACE = uuid4()
+REPLY_TO = ReplyTo(partition=3, instance="somebody")
 
 
 class Leaser:
@@ -94,8 +100,33 @@ def run(**changes: Any) -> Admitted:
     return Admitted(request, grant, "token")
 
 
-def executor(providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10) -> Executor:
-    return Executor(providers, leases or Leaser(), Limits(call_seconds), five_cents, call_seconds=call_seconds)
+class Log:
+    """Takes the records of deltas."""
+
+    def __init__(self) -> None:
+        self.deltas: list[RunDelta] = []
+        self.away = False
+
+    async def send(
+        self, topic: str, value: bytes | None, *, timeout: float | None = None, **extras: Unpack[Extras]
+    ) -> None:
+        await asyncio.sleep(0)
+        if self.away:
+            raise Unavailable("the message broker does not answer")
+        assert (topic, extras["partition"]) == (REPLIES.name, REPLY_TO.partition)
+        assert extras["headers"] == [("type", b"runs.v1.delta"), ("instance", REPLY_TO.instance.encode())]
+        self.deltas.append(RunDelta.model_validate_json(value or b""))
+
+    @property
+    def events(self) -> list[str]:
+        return [event for delta in self.deltas for event in delta.events]
+
+
+def executor(
+    providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10, sender: Log | None = None
+) -> Executor:
+    deltas = Deltas(sender or Log())
+    return Executor(providers, leases or Leaser(), Limits(call_seconds), five_cents, deltas, call_seconds=call_seconds)
 
 
 async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
@@ -234,7 +265,9 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
     def broken(run: RunRequested, answer: Answer) -> Cost:
         raise ZeroDivisionError
 
-    completed = await Executor(providers, Leaser(), Limits(10), broken, call_seconds=10).execute(run(), Slot())
+    completed = await Executor(providers, Leaser(), Limits(10), broken, Deltas(Log()), call_seconds=10).execute(
+        run(), Slot()
+    )
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
     assert completed.output
@@ -255,3 +288,122 @@ async def test_cancellation_is_not_an_end(simulator: Running, providers: dict[st
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def streaming(provider: str = "openai", **fields: Any) -> Admitted:
+    """A run that somebody waits for, in a stream."""
+    operation = "chat" if provider == "openai" else "messages"
+    body = {
+        "model": "gpt-4o-mini", "max_tokens": 200, "stream": True, **fields,
+        "messages": [{"role": "user", "content": "Name a river."}],
+    }  # fmt: skip
+    return run(provider=provider, operation=operation, reply_to=REPLY_TO, body=body)
+
+
+def same(whole: RunCompleted) -> dict[str, Any]:
+    """What a run's end says of its answer, whichever way that came."""
+    said = whole.model_dump(include={"status", "output", "usage", "cost", "finish_reason", "served_model"})
+    return {**said, "tier": whole.service_tier, "attempts": [attempt.outcome for attempt in whole.attempts]}
+
+
+TOOLS = {
+    "openai": [{"type": "function", "function": {"name": "gauge", "parameters": {"properties": {"river": {}}}}}],
+    "anthropic": [{"name": "gauge", "input_schema": {"properties": {"river": {}}}}],
+}
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_streamed_answer_is_the_same_in_the_end(providers: dict[str, Provider], provider: str) -> None:
+    for fields in ({}, {"n": 3}, {"max_tokens": 5}, {"tools": TOOLS[provider]}):
+        log = Log()
+        streamed = await executor(providers, sender=log).execute(streaming(provider, **fields), Slot())
+        whole = await executor(providers).execute(streaming(provider, **{**fields, "stream": False}), Slot())
+        assert same(streamed) == same(whole), fields
+        assert _answers(streamed) == _answers(whole), fields
+        assert len(log.events) > 3
+        assert [delta.last for delta in log.deltas] == [False] * (len(log.deltas) - 1) + [True]
+
+
+def _answers(run: RunCompleted) -> Any:
+    """The answer itself; the simulator says `annotations` in whole answers alone, as the real one does."""
+    body = orjson.loads(run.response or "")
+    for choice in body.get("choices", []):
+        choice["message"].pop("annotations", None)
+    return {name: value for name, value in body.items() if name != "id"}
+
+
+async def test_events_are_told_in_order_and_many_at_once(simulator: Running, providers: dict[str, Provider]) -> None:
+    log = Log()
+    await executor(providers, sender=log).execute(streaming(), Slot())
+    assert len({delta.call_id for delta in log.deltas}) == 1
+    counted = 0
+    for delta in log.deltas:
+        assert delta.first == counted
+        counted += len(delta.events)
+    assert len(log.deltas) <= 4, "the simulator writes all at once: so does the runner"
+    assert orjson.loads(simulator.simulator.ledger.last_body)["stream_options"] == {"include_usage": True}
+
+
+BREAKS = [("cut", "lost the connection"), ("end", "broke its answer off"), ("error", "The server had an error")]
+
+
+@pytest.mark.parametrize(("how", "said"), BREAKS)
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_stream_that_breaks_off_is_not_tried_again(
+    simulator: Running, providers: dict[str, Provider], provider: str, how: str, said: str
+) -> None:
+    simulator.control(rules=[{"break_after": 3, "break_by": how, "pace_ms": 30}])
+    log = Log()
+    completed = await executor(providers, sender=log).execute(streaming(provider), Slot())
+    assert completed.error
+    assert (completed.status, completed.error.code) == ("failed", "provider_unavailable")
+    assert said in completed.error.message or "Internal server error" in completed.error.message
+    assert [attempt.outcome for attempt in completed.attempts] == ["unknown"]
+    assert completed.cost.priced is False, "it may have been charged, so it is not free"
+    assert (len(log.events), any(delta.last for delta in log.deltas)) == (3, False)
+    assert simulator.calls()["total"] == 1
+
+
+async def test_what_fails_before_the_first_event_is_tried_again(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
+    failures = [{"kind": "server_error"}, {"break_after": 0, "break_by": "end"}]
+    simulator.control(script=failures)
+    log = Log()
+    completed = await executor(providers, sender=log).execute(streaming(), Slot())
+    assert completed.status == "succeeded"
+    assert [attempt.outcome for attempt in completed.attempts] == ["known", "unknown", "known"]
+    assert len({delta.call_id for delta in log.deltas}) == 1
+    assert log.deltas[-1].last
+
+
+async def test_where_nobody_waits_a_broken_stream_is_tried_again(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
+    for unheard in ({"reply_to": None}, {"batch_id": "batch_1"}):
+        simulator.control(script=[{"break_after": 3}])
+        log = Log()
+        alone = replace(streaming(), request=streaming().request.model_copy(update=unheard))
+        completed = await executor(providers, sender=log).execute(alone, Slot())
+        assert (completed.status, len(completed.attempts), log.deltas) == ("succeeded", 2, [])
+
+
+async def test_pieces_that_cannot_be_sent_do_not_stop_the_run(providers: dict[str, Provider]) -> None:
+    log = Log()
+    log.away = True
+    completed = await executor(providers, sender=log).execute(streaming(), Slot())
+    assert (completed.status, log.deltas) == ("succeeded", [])
+
+
+async def test_a_stream_that_is_cut_short_sends_nothing_more(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
+    simulator.control(rules=[{"pace_ms": 10}])
+    log = Log()
+    task = asyncio.create_task(executor(providers, sender=log).execute(streaming(), Slot()))
+    while not log.deltas:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not log.deltas[-1].last

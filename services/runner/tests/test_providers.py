@@ -112,7 +112,13 @@ async def test_the_body_travels_verbatim(simulator: Running, provider: Provider,
         "n": 2,
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"maximum": 10**30, "default": None}}}],
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "ü\u2028 🙂"}, {"type": "image_url", "x": 1.5}]}
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "ü\u2028 🙂"},
+                    {"type": "image_url", "image_url": {"url": "https://x"}, "x": 1.5},
+                ],
+            }
         ],
         "of_the_future": {"null": None, "empty": [], "false": False},
     }
@@ -321,10 +327,84 @@ async def test_an_error_with_status_200_says_what_it_says(key: SecretStr) -> Non
             assert "upstream fell over" in (await failure(provider, "openai", key)).message
 
 
-async def test_a_stream_and_the_other_wires_operation_are_rejected_unsent(
+async def stream(
+    provider: Provider, wire: Wire, key: SecretStr, heard: list[str] | None = None, **fields: Any
+) -> Answer:
+    take = (heard if heard is not None else []).append
+    return await provider.stream(OPERATIONS[wire], body(stream=True, **fields), key, 10, take)
+
+
+async def test_a_stream_is_heard_as_it_is_said(provider: Provider, wire: Wire, key: SecretStr) -> None:
+    heard: list[str] = []
+    answer = await stream(provider, wire, key, heard)
+    events = [orjson.loads(event) for event in heard]
+    if wire == "openai":
+        pieces = [event["choices"][0]["delta"].get("content") for event in events if event["choices"]]
+    else:
+        pieces = [event["delta"].get("text") for event in events if event["type"] == "content_block_delta"]
+    assert "".join(piece or "" for piece in pieces) == answer.output
+    assert answer.usage == (await call(provider, wire, key)).usage
+
+
+async def test_a_stream_hides_the_key(simulator: Running, provider: Provider, wire: Wire, key: SecretStr) -> None:
+    heard: list[str] = []
+    answer = await stream(provider, wire, key, heard, prompt=f"Repeat {key.get_secret_value()} again")
+    assert "[key]" in answer.response
+    assert key.get_secret_value() not in answer.response + "".join(heard)
+    said = f"no {key.get_secret_value()}"
+    simulator.control(rules=[{"break_after": 0, "break_by": "error", "message": said}])
+    with pytest.raises(CallFailed) as caught:
+        await stream(provider, wire, key)
+    assert key.get_secret_value() not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_refusal_before_the_stream_is_what_it_is_without(
     simulator: Running, provider: Provider, wire: Wire, key: SecretStr
 ) -> None:
-    assert (await failure(provider, wire, key, stream=True)).code == "provider_rejected"
+    simulator.control(rules=[{"kind": "rate_limited", "retry_after": 3}])
+    with pytest.raises(CallFailed) as caught:
+        await stream(provider, wire, key)
+    assert (caught.value.code, caught.value.status_code, caught.value.retry_after) == ("rate_limited", 429, 3)
+    assert caught.value.outcome_known
+
+
+async def test_a_provider_that_does_not_stream_answers_as_a_whole(key: SecretStr) -> None:
+    completion = {"choices": [{"index": 0, "message": {"content": "Hi."}, "finish_reason": "stop"}]}
+    heard: list[str] = []
+    async with serving(_always(web.json_response, completion)) as (url, _):
+        async with connected("openai", url) as provider:
+            assert (await stream(provider, "openai", key, heard)).output == "Hi."
+    assert heard == []
+
+
+NO_STREAMS = {
+    "openai": ["data: [DONE]", "data: {", "data: []", 'data: {"choices": [5]}', 'data: {"error": "full"}', ": nothing"],
+    "anthropic": [
+        'data: {"type": "message_stop"}', 'data: {"type": "content_block_delta", "index": 0}', 'data: "x"',
+        'data: {"type": "error", "error": {"type": "overloaded_error", "message": "full"}}',
+    ],
+}  # fmt: skip
+
+
+async def test_what_is_no_stream_may_have_been_paid(wire: Wire, key: SecretStr) -> None:
+    for said in NO_STREAMS[wire]:
+        async with serving(_always(_events, said)) as (url, _), connected(wire, url) as provider:
+            with pytest.raises(CallFailed) as caught:
+                await stream(provider, wire, key)
+        failed = caught.value
+        assert (failed.code, failed.outcome_known) == ("provider_unavailable", False), said
+        assert "may have charged" in failed.message
+        assert ("full" in failed.message) == ("full" in said)
+        assert failed.__context__ is None
+
+
+def _events(said: str) -> web.Response:
+    return web.Response(text=said + "\n\n", content_type="text/event-stream")
+
+
+async def test_the_other_wires_operation_is_rejected_unsent(
+    simulator: Running, provider: Provider, wire: Wire, key: SecretStr
+) -> None:
     other: Operation = "messages" if wire == "openai" else "chat"
     with pytest.raises(CallFailed, match="takes runs of operation"):
         await provider.call(other, body(), key, 10)

@@ -39,6 +39,8 @@ class Step(_Told):
     `ok` answers, with `merge` laid over the answer. `status` answers `status` and `message`. `malformed` answers 200
     with half a body. `hang` never answers. `reset` cuts the connection once the request has been read. Every other kind
     is the real provider's error. In `message`, `{key}` becomes the API key that was sent. `retry_after` is in seconds.
+    A stream pauses for `pace_ms` before each event but the first, and breaks off after `break_after` events: by `cut`
+    the connection is lost, by `end` the answer ends as if it were whole, by `error` one comes as an event.
     """
 
     kind: Kind = "ok"
@@ -47,6 +49,9 @@ class Step(_Told):
     latency_ms: float | None = Field(None, ge=0)
     retry_after: float | None = Field(None, ge=0)
     merge: dict[str, Any] = {}
+    pace_ms: float = Field(0, ge=0)
+    break_after: int | None = Field(None, ge=0)
+    break_by: Literal["cut", "end", "error"] = "cut"
 
 
 class Rule(Step):

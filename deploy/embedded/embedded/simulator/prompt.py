@@ -41,6 +41,14 @@ def _texts(content: Any) -> Iterator[str]:
         yield from (str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
 
 
+def images(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every image part of the messages, in either wire format."""
+    messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
+    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
+    parts = [part for content in contents for part in content if isinstance(part, dict)]
+    return [part for part in parts if part.get("type") in {"image_url", "image"}]
+
+
 def digest(text: str) -> str:
     """Return the first 16 hex digits of the text's SHA-256."""
     return sha256(text.encode()).hexdigest()[:16]

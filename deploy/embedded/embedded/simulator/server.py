@@ -1,7 +1,7 @@
 """The simulator over HTTP: the providers' paths, and the control endpoint beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,10 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from embedded.simulator import wires
+from embedded.simulator import streaming, wires
 from embedded.simulator.behaviour import Behaviour, Steering, Step
 from embedded.simulator.ledger import Ledger
-from embedded.simulator.prompt import Call, read_call
+from embedded.simulator.prompt import Call, images, read_call
 from embedded.simulator.writing import Written, write
 
 MAX_BODY_BYTES = 64 * 2**20
@@ -62,7 +62,24 @@ class Simulator:
         self.ledger.received(call, reply.status if reply else 0)
         self.ledger.last_body = content or self.ledger.last_body
         await self._take_time(self.steering.latency_seconds(call, step) if step.kind != "hang" else FOREVER_SECONDS)
-        return _cut(request) if reply is None else _response(reply, step)
+        if reply is None:
+            return _cut(request)
+        if reply.status == 200 and call.path != "models" and call.body.get("stream"):
+            return await self._stream(request, call, reply, step)
+        return _response(reply, step)
+
+    async def _stream(self, request: web.Request, call: Call, reply: wires.Reply, step: Step) -> web.StreamResponse:
+        anthropic = call.path == "messages"
+        response = web.StreamResponse(headers={**reply.headers, "content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for number, event in enumerate(_events(call, reply)):
+            if number == step.break_after:
+                return await _break(request, response, wires.error(Step(kind="server_error"), call, anthropic), step)
+            if number and step.pace_ms:
+                await asyncio.sleep(step.pace_ms / 1000)
+            await response.write(event)
+        await response.write_eof()
+        return response
 
     async def _take_time(self, seconds: float) -> None:
         self.ledger.in_flight += 1
@@ -136,7 +153,36 @@ def _fault(call: Call) -> str | None:
         return "messages: a list of at least one message is required"
     if call.path == "messages" and not isinstance(call.body.get("max_tokens"), int):
         return "max_tokens: Field required"
-    return "the simulator does not stream" if call.body.get("stream") else None
+    if any(not _is_image(part) for part in images(call.body)):
+        return "image: a source is required, as base64 or as a URL"
+    return None
+
+
+def _is_image(part: dict[str, Any]) -> bool:
+    source = part.get("source") or part.get("image_url") or {}
+    return bool(
+        source.get("url") or (source.get("type") == "base64" and source.get("media_type") and source.get("data"))
+    )
+
+
+def _events(call: Call, reply: wires.Reply) -> Iterator[bytes]:
+    if call.path == "messages":
+        return streaming.message_events(reply.body)
+    options = call.body.get("stream_options") or {}
+    return streaming.chat_events(reply.body, usage=bool(options.get("include_usage")))
+
+
+async def _break(
+    request: web.Request, response: web.StreamResponse, error: wires.Reply, step: Step
+) -> web.StreamResponse:
+    """Break a stream off, as the step says."""
+    if step.break_by == "cut" and request.transport is not None:
+        request.transport.abort()
+        return response
+    if step.break_by == "error":
+        await response.write(streaming.error_event(error.body, anthropic="request_id" in error.body))
+    await response.write_eof()
+    return response
 
 
 def _merge(body: dict[str, Any], over: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedded.simulator.behaviour import Allowance, Step
 from embedded.simulator.prompt import Call
+from embedded.simulator.tools import written as arguments
 from embedded.simulator.writing import Written
 
 CREATED = 1_700_000_000
@@ -150,11 +151,7 @@ def chat_completion(call: Call, written: Written) -> Reply:
     """Return an answer in OpenAI's format, with as many choices as `n` asks for."""
     wanted = call.body.get("n")
     choices = wanted if isinstance(wanted, int) and 1 <= wanted <= 128 else 1
-    choice: dict[str, Any] = {
-        "message": {"role": "assistant", "content": written.text, "refusal": None, "annotations": []},
-        "logprobs": None,
-        "finish_reason": "length" if written.cut else "stop",
-    }
+    choice: dict[str, Any] = {"message": _said(written), "logprobs": None, "finish_reason": _finish(written)}
     body = {
         "id": f"chatcmpl-{uuid.uuid4().hex[:29]}",
         "object": "chat.completion",
@@ -166,6 +163,21 @@ def chat_completion(call: Call, written: Written) -> Reply:
         "system_fingerprint": "fp_simulated",
     }
     return Reply(200, body, {})
+
+
+def _said(written: Written) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": "assistant", "content": written.text, "refusal": None, "annotations": []}
+    calls = [
+        {"id": f"call_{index}", "type": "function", "function": {"name": call.name, "arguments": arguments(call)}}
+        for index, call in enumerate(written.calls)
+    ]
+    return {**said, "content": None, "tool_calls": calls} if calls else said
+
+
+def _finish(written: Written) -> str:
+    if written.calls:
+        return "tool_calls"
+    return "length" if written.cut else "stop"
 
 
 def _chat_usage(written: Written, choices: int) -> dict[str, Any]:
@@ -200,12 +212,29 @@ def message(call: Call, written: Written) -> Reply:
         "type": "message",
         "role": "assistant",
         "model": call.model,
-        "content": [{"type": "text", "text": written.text}],
-        "stop_reason": "max_tokens" if written.cut else "end_turn",
-        "stop_sequence": None,
+        "content": _blocks(written),
+        "stop_reason": _stop_reason(written),
+        "stop_sequence": written.stop,
         "usage": usage,
     }
     return Reply(200, body, {})
+
+
+def _blocks(written: Written) -> list[dict[str, Any]]:
+    if not written.calls:
+        return [{"type": "text", "text": written.text}]
+    return [
+        {"type": "tool_use", "id": f"toolu_{index}", "name": call.name, "input": call.arguments}
+        for index, call in enumerate(written.calls)
+    ]
+
+
+def _stop_reason(written: Written) -> str:
+    if written.calls:
+        return "tool_use"
+    if written.cut:
+        return "max_tokens"
+    return "end_turn" if written.stop is None else "stop_sequence"
 
 
 def models(anthropic: bool) -> Reply:

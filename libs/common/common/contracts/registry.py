@@ -12,6 +12,7 @@ FOLDER = Path(__file__).parent
 CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.requested": runs_v1.RunRequested,
     "runs.v1.completed": runs_v1.RunCompleted,
+    "runs.v1.delta": runs_v1.RunDelta,
     "runs.v1.handover": runs_v1.Handover,
     "runs.v1.rejected": runs_v1.RunRejected,
     "runs.v1.started": runs_v1.RunStarted,

@@ -152,6 +152,23 @@ class RunCompleted(Event):
     key_version: int | None = None
 
 
+class RunDelta(Event):
+    """A piece of an answer that is still being written: the provider's own stream events, verbatim, as JSON texts.
+
+    Sent to who waits, never to the journal, and superseded by the RunCompleted that follows. `call_id` is one call's: a
+    run that is called again has another. `first` is the number of the first event here, from 0: a gap means a loss.
+    `last`: the provider's stream has ended well with these events, of which there may then be none.
+    """
+
+    TYPE: ClassVar[str] = "runs.v1.delta"
+
+    run_id: UUID
+    call_id: UUID
+    first: int = Field(ge=0)
+    events: list[str]
+    last: bool = False
+
+
 class RunStarted(Event):
     """The provider is about to be called for a run that must not be called twice (`on_unknown: fail`)."""
 

@@ -11,7 +11,7 @@ from common.http import error_response, json_response
 from gateway.analytics import Analytics
 from gateway.claims import Claim, Ticket
 from gateway.prompts import Prompt
-from gateway.results import RunResult, UnpricedResult
+from gateway.results import RunResult, UnpricedResult, result_of
 from gateway.routes.wire import body_of, data, read
 from gateway.runs import Runs
 from gateway.store import Store
@@ -66,7 +66,7 @@ class RunRoutes:
         if asynchronous:
             return _accepted(await self._runs.accept(caller, prompt, ticket))
         try:
-            return data(await self._runs.run(caller, prompt, ticket))
+            return data(result_of(await self._runs.run(caller, prompt, ticket)))
         except RunFailed as error:  # the run's own end, and its answer for ever; other errors say nothing about it
             return error_response(error)
 

@@ -1,5 +1,6 @@
 """What a call to a provider takes and brings back, whatever the wire format."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,13 +9,17 @@ from pydantic import SecretStr
 from common.contracts.runs_v1 import Operation, Usage
 from runner.usage import PriceContext
 
+Heard = Callable[[str], None]
+"""Takes an event of a stream: the provider's JSON, verbatim."""
+
 
 @dataclass(frozen=True)
 class Answer:
     """What one call brought back.
 
-    `response` is the provider's body, verbatim. `usage` is None where the provider reported none: such a run is
-    unpriced, not free. `wait_seconds`: how long the provider's own limits forbid another call like this one.
+    `response` is the provider's body, verbatim; of a stream, what its events add up to. `usage` is None where the
+    provider reported none: such a run is unpriced, not free. `wait_seconds`: how long the provider's own limits forbid
+    another call like this one.
     """
 
     response: str
@@ -61,6 +66,12 @@ class Provider(Protocol):
         self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
     ) -> Answer:
         """Send the body verbatim and return the answer, or raise `CallFailed`; within the time given."""
+        ...
+
+    async def stream(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+    ) -> Answer:
+        """Do what `call` does for a body that asks for a stream, and hand each event on as it comes."""
         ...
 
     async def check(self, secret: SecretStr) -> bool:

@@ -10,9 +10,11 @@ from pydantic_core import to_json
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
 from runner.providers.allowance import wait_seconds
-from runner.providers.answer import Answer
+from runner.providers.answer import Answer, Heard
+from runner.providers.assembly import MessageAssembly
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
+from runner.providers.stream import is_stream, streamed
 from runner.usage import anthropic_usage, text
 
 
@@ -31,7 +33,7 @@ class AnthropicProvider:
     ) -> Answer:
         """Write a message."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
-        check_body(operation, "messages", body, callee)
+        check_body(operation, "messages", callee)
         sending = self._http.post(
             f"{self._url}/v1/messages",
             content=to_json(body),
@@ -39,6 +41,16 @@ class AnthropicProvider:
             timeout=timeouts(timeout_seconds),
         )
         return _answer(await reach(sending, callee, timeout_seconds), callee)
+
+    async def stream(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+    ) -> Answer:
+        """Write a message in events."""
+        callee = Callee(self._name, str(body.get("model", "")), secret)
+        check_body(operation, "messages", callee)
+        url, events = f"{self._url}/v1/messages", MessageAssembly()
+        response = await streamed(self._http, url, body, callee, timeout_seconds, events, heard)
+        return _heard(events.whole(), response, callee) if is_stream(response) else _answer(response, callee)
 
     async def check(self, secret: SecretStr) -> bool:
         """List the models: it proves the key and costs nothing."""
@@ -54,7 +66,14 @@ class AnthropicProvider:
 
 def _answer(response: httpx2.Response, callee: Callee) -> Answer:
     said = callee.said(response)
-    body = json_object(said)
+    return _read(said, json_object(said), response, callee)
+
+
+def _heard(body: dict[str, Any], response: httpx2.Response, callee: Callee) -> Answer:
+    return _read(callee.hide(to_json(body).decode()), body, response, callee)
+
+
+def _read(said: str, body: dict[str, Any], response: httpx2.Response, callee: Callee) -> Answer:
     if not isinstance(blocks := body.get("content"), list):
         raise unreadable(response, callee)
     usage, context = anthropic_usage(body)

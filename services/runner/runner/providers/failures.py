@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
 
 import aiohttp
@@ -41,10 +42,17 @@ class Callee:
 
     def said(self, response: httpx2.Response) -> str:
         """Return the response's body, verbatim but for the key, should it be in there."""
-        said = response.content.decode(errors="replace")
-        for written in _written(self.secret.get_secret_value()):
+        return self.hide(response.content.decode(errors="replace"))
+
+    def hide(self, said: str) -> str:
+        """Return what was said without the key."""
+        for written in self._key:
             said = said.replace(written, "[key]")
         return said
+
+    @cached_property
+    def _key(self) -> set[str]:
+        return _written(self.secret.get_secret_value())
 
 
 HTML_IN_JSON = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&'+="})
@@ -68,6 +76,8 @@ async def reach(sending: Awaitable[httpx2.Response], callee: Callee, timeout_sec
     try:
         async with asyncio.timeout(timeout_seconds):
             response = await sending
+    except CallFailed as error:  # what was heard of a stream says it
+        failed = error
     except Exception as error:  # noqa: BLE001 - the transport lets errors of three libraries through; all become one
         failed = _failure(error, callee, timeout_seconds)
     else:
@@ -216,13 +226,18 @@ def unreadable(response: httpx2.Response, callee: Callee) -> CallFailed:
     )
 
 
-def check_body(operation: str, spoken: str, body: Mapping[str, Any], callee: Callee) -> None:
-    """Raise `CallFailed` for what must not be sent: the other wire's operation, a stream, a key that is no header."""
+def broken_off(callee: Callee, why: str = "") -> CallFailed:
+    """Return the failure of an answer that began and never came to its end; what was written of it may be charged."""
+    message = f"{callee.provider} broke its answer off; it may have charged the call"
+    said = f"{message}: {why[:SAID_CHARACTERS]}" if why else message
+    return CallFailed("provider_unavailable", said, status_code=200, retryable=True, outcome_known=False)
+
+
+def check_body(operation: str, spoken: str, callee: Callee) -> None:
+    """Raise `CallFailed` for what must not be sent: the other wire's operation, a key that is no header."""
     if operation != spoken:
         message = f"{callee.provider} takes runs of operation '{spoken}', not '{operation}'"
         raise CallFailed("provider_rejected", message)
-    if body.get("stream"):
-        raise CallFailed("provider_rejected", "stream: runs answer as a whole; leave 'stream' out or set it to false")
     check_key(callee)
 
 

@@ -10,9 +10,11 @@ from pydantic_core import to_json
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
 from runner.providers.allowance import wait_seconds
-from runner.providers.answer import Answer
+from runner.providers.answer import Answer, Heard
+from runner.providers.assembly import ChatAssembly
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
+from runner.providers.stream import is_stream, streamed
 from runner.usage import openai_usage, text
 
 
@@ -33,7 +35,7 @@ class OpenAIProvider:
     ) -> Answer:
         """Complete a chat."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
-        check_body(operation, "chat", body, callee)
+        check_body(operation, "chat", callee)
         sending = self._http.post(
             f"{self._url}/chat/completions",
             content=to_json(body),
@@ -41,6 +43,16 @@ class OpenAIProvider:
             timeout=timeouts(timeout_seconds),
         )
         return _answer(await reach(sending, callee, timeout_seconds), callee)
+
+    async def stream(
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+    ) -> Answer:
+        """Complete a chat in chunks. Their usage is always asked for: without it no price is known."""
+        callee = Callee(self._name, str(body.get("model", "")), secret)
+        check_body(operation, "chat", callee)
+        url, chunks = f"{self._url}/chat/completions", ChatAssembly()
+        response = await streamed(self._http, url, _with_usage(body), callee, timeout_seconds, chunks, heard)
+        return _heard(chunks.whole(), response, callee) if is_stream(response) else _answer(response, callee)
 
     async def check(self, secret: SecretStr) -> bool:
         """List the models: it proves the key and costs nothing."""
@@ -54,9 +66,22 @@ class OpenAIProvider:
         await self._http.aclose()
 
 
+def _with_usage(body: dict[str, Any]) -> dict[str, Any]:
+    options = body.get("stream_options")
+    asked = options if isinstance(options, dict) else {}
+    return {**body, "stream_options": {**asked, "include_usage": True}}
+
+
 def _answer(response: httpx2.Response, callee: Callee) -> Answer:
     said = callee.said(response)
-    body = json_object(said)
+    return _read(said, json_object(said), response, callee)
+
+
+def _heard(body: dict[str, Any], response: httpx2.Response, callee: Callee) -> Answer:
+    return _read(callee.hide(to_json(body).decode()), body, response, callee)
+
+
+def _read(said: str, body: dict[str, Any], response: httpx2.Response, callee: Callee) -> Answer:
     if not isinstance(choices := body.get("choices"), list):
         raise unreadable(response, callee)
     first = choices[0] if choices and isinstance(choices[0], dict) else {}
