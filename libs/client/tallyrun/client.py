@@ -1,34 +1,59 @@
-"""The gateway's API as Python."""
+"""The gateway's API as Python, blocking."""
 
-import os
-from collections.abc import Iterator
-from typing import Any, Self
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-import httpx2
+from tallyrun import calls, credentials, flows
+from tallyrun.batches import Again, BatchStatus, Only, Quote, State
+from tallyrun.calls import Terms, dollars
+from tallyrun.errors import TallyrunError
+from tallyrun.handles import POLL_SECONDS, Batch
+from tallyrun.lines import Source
+from tallyrun.prepare import prepare
+from tallyrun.prompts import Answer, Delta
+from tallyrun.rejected import EVERYTHING, RejectedFilter, RejectedRecord, ReplayedRecord
+from tallyrun.results import Result
+from tallyrun.retries import PATIENCE_SECONDS, Waiting, say_nothing
+from tallyrun.transport import Transport
+from tallyrun.upload import Sent, send_silently
+from tallyrun.wire import Call
 
-from tallyrun.errors import TallyrunError, Unreachable
-from tallyrun.rejected import RejectedFilter, RejectedRecord, ReplayedRecord
+P = ParamSpec("P")
+T = TypeVar("T")
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-TIMEOUT_SECONDS = 120.0
-"""Longer than any call takes, so that an answer is not missed; a gateway that is gone is noticed at once."""
 
-CONNECT_SECONDS = 5.0
-REPLAYED_AT_ONCE = 50
-EVERYTHING = RejectedFilter()
+def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate["Client", P], T]:
+    """Return the method that sends this call."""
+
+    @wraps(call)
+    def method(client: "Client", /, *given: P.args, **named: P.kwargs) -> T:
+        return client.transport.send(call(*given, **named))
+
+    return method
 
 
 class Client:
-    """Calls one gateway with one token; by default those of `TALLYRUN_URL` and `TALLYRUN_TOKEN`. Close it after use."""
+    """Calls one gateway with one token; by default the environment's, a profile's, the keyring's. Close it after use.
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        self.url = url or os.environ.get("TALLYRUN_URL") or DEFAULT_URL
-        secret = (token or os.environ.get("TALLYRUN_TOKEN") or "").strip()
-        self._http = httpx2.Client(
-            base_url=self.url,
-            headers={"authorization": f"Bearer {secret}"} if secret else {},
-            timeout=httpx2.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS),
-        )
+    Every call may be sent again, and is: for `patience` seconds of no answer or a passing one; `waiting` is told.
+    Amounts are US dollars. What the gateway refuses raises `TallyrunError`; no answer, `Unreachable`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        profile: str | None = None,
+        patience: float = PATIENCE_SECONDS,
+        waiting: Waiting = say_nothing,
+    ) -> None:
+        found = credentials.find(url, token, profile)
+        self.url = found.url
+        self.transport = Transport(found, patience, waiting)
 
     def __enter__(self) -> Self:
         return self
@@ -38,56 +63,163 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self.transport.close()
+
+    run = _sent(calls.run)
+    models = _sent(calls.models)
+    costs = _sent(calls.costs)
+    keys = _sent(calls.keys)
+    connect = _sent(calls.connect)
+    deactivate = _sent(calls.deactivate)
+    workspaces = _sent(calls.workspaces)
+    cancel = _sent(calls.cancel)
+
+    def prompt(self, text: str, model: str, *, key: str | None = None, **more: Any) -> Answer:
+        """Run one prompt and return its answer; `model` is `provider/model`, or a name that one provider has alone.
+
+        Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
+        """
+        return self._run(flows.prompt(text, model, key, **more))
+
+    def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> Iterator[Delta]:
+        """Run one prompt and yield its answer as it is written; `more` are fields of a chat completion."""
+        begun, retries, asked = False, self.transport.retries(), calls.stream(text, model, key=key, **more)
+        while True:
+            try:
+                for piece in self.transport.events(asked):
+                    begun = True
+                    yield piece
+            except TallyrunError as error:
+                if begun:
+                    raise
+                self.transport.sleep(retries.wait(error))
+            else:
+                return
+
+    def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
+        """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""
+        with prepare(source, model) as prepared:
+            return self._run(flows.quote(prepared, model, sent))
+
+    def submit(
+        self,
+        source: Source,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        max_cost: Decimal | float | None = None,
+        deadline_seconds: int | None = None,
+        approve: flows.Approve | None = None,
+        sent: Sent = send_silently,
+    ) -> Batch:
+        """Run these rows as a batch, and return it; the same rows, model and name return the batch that exists.
+
+        `model` is for rows that name none. `approve` is shown the quote first; its False raises `Declined`. `sent` is
+        told the bytes sent, of how many. Raises `InvalidRows`, before anything is sent, with the lines that are wrong.
+        """
+        terms = Terms(model, name, labels or {}, dollars(max_cost), deadline_seconds)
+        with prepare(source, model) as prepared:
+            submitted = self._run(flows.submit(prepared, terms, approve, sent))
+        return self._handle(submitted.status, attached=submitted.attached)
+
+    def get(self, batch_id: str) -> Batch:
+        """Return a batch as it stands."""
+        return self._handle(self.transport.send(calls.batch(batch_id)))
+
+    def list(self, *, state: State | None = None, label: str | None = None) -> Iterator[Batch]:
+        """Yield the batches, newest first; `label` is `name=value`."""
+        cursor = None
+        while True:
+            page = self.transport.send(calls.batches(state, label, cursor))
+            yield from map(self._handle, page.batches)
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def watch(self, batch_id: str, *, every: float = POLL_SECONDS) -> Iterator[BatchStatus]:
+        """Yield how a batch stands, every so many seconds until it has ended."""
+        while True:
+            status = self.transport.send(calls.batch(batch_id))
+            yield status
+            if status.ended:
+                return
+            self.transport.sleep(every)
+
+    def wait(self, batch_id: str, *, every: float = POLL_SECONDS) -> BatchStatus:
+        """Return how a batch ended, once it has."""
+        return deque(self.watch(batch_id, every=every), maxlen=1).pop()
+
+    def results(
+        self, batch_id: str, *, only: Only | None = None, include_inputs: bool = False, follow: bool = False
+    ) -> Iterator[Result]:
+        """Yield how the rows ended, each once, as they are read; to `follow` is to stay until the batch has ended."""
+        seen: set[str] = set()
+        retries = self.transport.retries()
+        asked = calls.results(batch_id, only, include_inputs=include_inputs, follow=follow)
+        while True:
+            try:
+                for result in self.transport.lines(asked):
+                    retries.succeeded()
+                    if result.custom_id not in seen:
+                        seen.add(result.custom_id)
+                        yield result
+            except TallyrunError as error:  # cut off: from the start again, without those that were seen
+                self.transport.sleep(retries.wait(error))
+                continue
+            if not follow or self.transport.send(calls.batch(batch_id)).ended:
+                return
+
+    def retry(
+        self,
+        batch_id: str,
+        *,
+        only: Again | Iterable[Again] | None = None,
+        custom_ids: Iterable[str] | None = None,
+        max_cost: Decimal | float | None = None,
+        name: str | None = None,
+        key: str | None = None,
+    ) -> Batch:
+        """Run rows of an ended batch again, as a batch of their own: those that did not succeed, or those named.
+
+        Under the same `key` it is the same batch.
+        """
+        asked = calls.retry(batch_id, only=only, custom_ids=custom_ids, max_cost=max_cost, name=name, key=key)
+        return self._handle(self.transport.send(asked))
 
     def rejected(self, which: RejectedFilter = EVERYTHING) -> Iterator[RejectedRecord]:
         """Yield the rejected records that fit, oldest first (the operator alone)."""
-        asked = which.asked()
+        cursor = None
         while True:
-            page = self._call("GET", "/api/rejected", params=asked)
-            yield from map(RejectedRecord.model_validate, page["records"])
-            if page["nextCursor"] is None:
+            page = self.transport.send(calls.rejected(which, cursor))
+            yield from page.records
+            if (cursor := page.next_cursor) is None:
                 return
-            asked["cursor"] = page["nextCursor"]
 
     def replay_rejected(self, which: RejectedFilter = EVERYTHING, *, dry_run: bool = False) -> Iterator[ReplayedRecord]:
         """Replay the rejected records that fit, and yield what became of each (the operator alone).
 
         Each is replayed before it is yielded, some of those after it too. Repeating this replays nothing twice.
         """
-        asked = {**which.asked(), "dryRun": dry_run, "limit": REPLAYED_AT_ONCE}
+        cursor = None
         while True:
-            page = self._call("POST", "/api/rejected/replay", json=asked)
-            yield from map(ReplayedRecord.model_validate, page["records"])
-            if page["nextCursor"] is None:
+            page = self.transport.send(calls.replay(which, cursor, dry_run=dry_run))
+            yield from page.records
+            if (cursor := page.next_cursor) is None:
                 return
-            asked["cursor"] = page["nextCursor"]
 
-    def _call(self, method: str, path: str, **request: Any) -> Any:
-        """Return the answer's data, or raise what the gateway said."""
+    def _run(self, flow: flows.Flow[T]) -> T:
+        """Send what the flow asks for until it returns."""
         try:
-            answer = self._http.request(method, path, **request)
-        except httpx2.TransportError as error:
-            raise Unreachable(f"{self.url} does not answer: {error}") from error
-        body = _json(answer)
-        if not answer.is_success or "data" not in body:
-            raise _refusal(answer, body)
-        return body["data"]
+            call = next(flow)
+            while True:
+                try:
+                    answer = self.transport.send(call)
+                except TallyrunError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as returned:
+            return cast("T", returned.value)
 
-
-def _json(answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _refusal(answer: httpx2.Response, body: dict[str, Any]) -> TallyrunError:
-    wait = answer.headers.get("retry-after", "")
-    return TallyrunError(
-        str(body.get("error", f"{answer.url.host} answered {answer.status_code}, not as a gateway does")),
-        code=str(body.get("code", "unexpected_answer")),
-        status=answer.status_code,
-        retry_after=float(wait) if wait.isdecimal() else None,
-    )
+    def _handle(self, status: BatchStatus, *, attached: bool = False) -> Batch:
+        return Batch(self, **dict(status), attached=attached)

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+from tallyrun.wire import Told
 
 Outcome = Literal["replayed", "already_replayed", "already_accepted", "cannot_be_replayed"]
 
@@ -27,11 +28,10 @@ class RejectedFilter:
         return {to_camel(name): _written(value) for name, value in vars(self).items() if value is not None}
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+EVERYTHING = RejectedFilter()
 
 
-class RejectedRecord(_Told):
+class RejectedRecord(Told):
     """One record: `offset` in the rejected topic; topic, partition and `origin_offset` are where it lay."""
 
     offset: int
@@ -48,13 +48,27 @@ class RejectedRecord(_Told):
     model: str | None
 
 
-class ReplayedRecord(_Told):
+class ReplayedRecord(Told):
     """What became of one record, or would; `why` says more where there is more to say."""
 
     offset: int
     run_id: UUID | None
     outcome: Outcome
     why: str
+
+
+class RejectedPage(Told):
+    """Some rejected records, oldest first; `next_cursor` None is the end."""
+
+    records: list[RejectedRecord]
+    next_cursor: str | None
+
+
+class ReplayPage(Told):
+    """What became of some records; `next_cursor` None is the end."""
+
+    records: list[ReplayedRecord]
+    next_cursor: str | None
 
 
 def _written(value: object) -> str:

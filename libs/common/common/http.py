@@ -65,6 +65,9 @@ Denied = Callable[[Denial], Awaitable[None]]
 """Writes a denial down."""
 
 
+Params = dict[str, str] | list[tuple[str, str]] | None
+"""Query parameters: pairs where a name may come again."""
+
 ErrorAnswer = Callable[[Scope, TallyrunError], Response]
 """Answers an error, in the shape that the callers of the request's path expect."""
 
@@ -289,9 +292,7 @@ class ServiceClient:
         if self._session is not None:
             await self._session.close()
 
-    async def call(
-        self, method: str, path: str, *, body: bytes | None = None, params: dict[str, str] | None = None
-    ) -> bytes:
+    async def call(self, method: str, path: str, *, body: bytes | None = None, params: Params = None) -> bytes:
         """Return the answer's body; raise `Unavailable` where the service cannot be reached."""
         try:
             async with self._started().request(

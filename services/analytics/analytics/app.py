@@ -11,11 +11,13 @@ from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
+from analytics.latency import Latencies
 from analytics.overview import Overviews
-from analytics.routes import AUDIENCE, routes
+from analytics.routes import AUDIENCE, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
+from analytics.usage import Usages
 from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
@@ -69,15 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
             raise Unavailable("the consumer is not connected", retry_after=1)
 
     app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
-    app.include_router(
-        routes(
-            callers,
-            clickhouse,
-            Overviews(clickhouse, lambda: watermark.read_up_to),
-            Runs(clickhouse, watermark),
-            Batches(clickhouse, watermark),
-        )
-    )
+
+    def stored() -> int:
+        return watermark.read_up_to
+
+    batches = Batches(clickhouse, watermark)
+    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 
 

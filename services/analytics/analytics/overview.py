@@ -1,16 +1,16 @@
 """The overview: what a period cost, and who spent it, from the sealed usage alone."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date, timedelta
-from decimal import Decimal
-from functools import reduce
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from analytics.counted import Counted
 from analytics.database import Database
 from analytics.hours import date_of, hour_of, iso, stamp
 from analytics.money import EXACT, mean
+from analytics.sums import add, percent, zeros
 from common.contracts.answers_v1 import (
     PERIOD_DAYS,
     DayUsage,
@@ -55,28 +55,22 @@ class Overviews:
 
     def __init__(self, database: Database, read_up_to: Callable[[], int], clock: Callable[[], int] = now_ms) -> None:
         self._database = database
-        self._read_up_to = read_up_to
+        self._counted = Counted(database, read_up_to)
         self._clock = clock
 
     async def overview(self, workspace: UUID, period: Period) -> Overview:
         """Return the period of UTC calendar days that ends today, against the one before it."""
         span = Span.ending(date_of(self._clock()), period)
-        counted = await self._counted_up_to(workspace)  # first: what is counted meanwhile can only be more
+        counted = await self._counted.up_to(workspace)  # first: what is counted meanwhile can only be more
         usage, prompts = await asyncio.gather(self._usage(workspace, span), self._prompts(workspace, span))
         by_day = {row["date"]: row for row in usage if not row["by_model"]}
         return Overview(
             overview=_totals(by_day, span),
             model_breakdown=[_model(row) for row in usage if row["by_model"]],
-            time_series=[_day(day, by_day.get(day, _NO_USAGE)) for day in span.days()],
+            time_series=[_day(day, by_day.get(day, _NOTHING)) for day in span.days()],
             expensive_prompts=prompts,
             read_up_to=iso(counted) if counted else None,
         )
-
-    async def _counted_up_to(self, workspace: UUID) -> int:
-        """Everything appended before this time is not only stored but counted; 0 if that is not known."""
-        read_up_to = self._read_up_to()
-        [row] = await self._database.rows("uncounted", workspace=workspace)
-        return min(read_up_to, row["since"] or read_up_to)
 
     async def _usage(self, workspace: UUID, span: Span) -> Rows:
         return await self._database.rows(
@@ -105,30 +99,22 @@ class Overviews:
         return {row["run_id"]: row["prompt_preview"] for row in rows}
 
 
-_SUMS = ("runs", "executions", "succeeded", "failed", "unpriced", "repeated_unpriced", "tokens", "latency_ms")
-_AMOUNTS = ("cost", "repeated_cost")
-_NO_USAGE: dict[str, Any] = {**dict.fromkeys(_SUMS, 0), **dict.fromkeys(_AMOUNTS, Decimal(0))}
-
-
-def _add(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return reduce(_plus, rows, _NO_USAGE)
-
-
-def _plus(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    counts = {name: one[name] + other[name] for name in _SUMS}
-    return counts | {name: EXACT.add(one[name], other[name]) for name in _AMOUNTS}
+_NOTHING = zeros(
+    ("runs", "executions", "succeeded", "failed", "unpriced", "repeated_unpriced", "tokens", "latency_ms"),
+    ("cost", "repeated_cost"),
+)
 
 
 def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
     start = str(span.start)
-    now = _add(row for day, row in by_day.items() if day >= start)
-    before = _add(row for day, row in by_day.items() if day < start)
+    now = add((row for day, row in by_day.items() if day >= start), _NOTHING)
+    before = add((row for day, row in by_day.items() if day < start), _NOTHING)
     return Totals(
         total_runs=now["runs"],
         total_cost=now["cost"],
         total_tokens=now["tokens"],
         avg_cost_per_run=mean(now["cost"], now["runs"]),
-        success_rate=_percent(now["succeeded"], now["runs"]) or 0.0,
+        success_rate=percent(now["succeeded"], now["runs"]) or 0.0,
         avg_latency=now["latency_ms"] / now["succeeded"] if now["succeeded"] else 0.0,
         unpriced_runs=now["unpriced"],
         repeated_executions=now["executions"] - now["runs"],
@@ -144,13 +130,9 @@ def _compare(now: dict[str, Any], before: dict[str, Any]) -> PeriodComparison:
     return PeriodComparison(
         runs=runs,
         cost=cost,
-        runs_percent=_percent(runs, before["runs"]),
-        cost_percent=_percent(cost, before["cost"]),
+        runs_percent=percent(runs, before["runs"]),
+        cost_percent=percent(cost, before["cost"]),
     )
-
-
-def _percent(part: int | Decimal, whole: int | Decimal) -> float | None:
-    return float(100 * part / whole) if whole else None
 
 
 def _model(row: dict[str, Any]) -> ModelUsage:
@@ -160,7 +142,7 @@ def _model(row: dict[str, Any]) -> ModelUsage:
         cost=row["cost"],
         tokens=row["tokens"],
         avg_cost=mean(row["cost"], row["runs"]),
-        success_rate=_percent(row["succeeded"], row["runs"]) or 0.0,
+        success_rate=percent(row["succeeded"], row["runs"]) or 0.0,
         unpriced_runs=row["unpriced"],
     )
 

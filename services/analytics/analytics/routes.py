@@ -9,13 +9,16 @@ from fastapi import APIRouter, Path, Query, Response
 from analytics.batches import Batches, Span
 from analytics.database import Database
 from analytics.keys import key_usage
+from analytics.latency import Latencies
 from analytics.outputs import output_tokens
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
+from analytics.usage import Usages
 from common.callers import Callers
 from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
 from common.contracts.runs_v1 import LATEST, Millis, Name
+from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.http import json_response
 from common.singleflight import Singleflight
 
@@ -91,3 +94,25 @@ def _about_batches(router: APIRouter, batches: Batches) -> None:
     @router.get("/batches/{batch}/totals", response_model=Success[BatchTotals])
     async def totals(workspace: UUID, batch: Batch, since: Millis = 0, until: Millis = LATEST) -> Response:
         return json_response(Success(data=await batches.totals(workspace, batch, Span(since, until))).encode())
+
+
+def usage_routes(callers: Callers, usages: Usages, latencies: Latencies) -> APIRouter:
+    """Return the questions about usage, of which identical ones in flight are answered once."""
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+    flights = Singleflight[bytes]()
+
+    @router.get("/usage", response_model=Success[Usage])
+    async def usage(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        async def answer() -> bytes:
+            return Success(data=await usages.answer(workspace, asked)).encode()
+
+        return json_response(await flights.ask((workspace, "usage", asked.model_dump_json()), answer))
+
+    @router.get("/latency", response_model=Success[Latency])
+    async def latency(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        async def answer() -> bytes:
+            return Success(data=await latencies.answer(workspace, asked)).encode()
+
+        return json_response(await flights.ask((workspace, "latency", asked.model_dump_json()), answer))
+
+    return router

@@ -213,3 +213,21 @@ async def test_it_is_ready_once_it_reads(start: Start, group: str, completed: Ma
         while (await client.get("/health/ready")).status_code != 200:
             await asyncio.sleep(0.05)
         assert "tallyrun_analytics_records_total" in (await client.get("/metrics")).text
+
+
+async def test_usage_by_model_and_label(
+    start: Start, group: str, publish: Publish, completed: Make, workspace: UUID
+) -> None:
+    runs = [completed(model=f"m{n % 2}", labels={"team": "red" if n < 2 else "blue"}) for n in range(6)]
+    async with start(group) as client:
+        await publish(*runs)
+        await _until_counted(client, workspace)
+        path = f"/workspaces/{workspace}/usage"
+        by_model = (await client.get(path, params={"by": "model", "compare": "true"})).json()["data"]
+        red = (await client.get(path, params={"by": ["label:team", "model"], "label": "team=red"})).json()["data"]
+        unknown = await client.get(path, params={"colour": "red"})
+    assert [(g["by"], g["runs"]) for g in by_model["groups"]] == [({"model": "m0"}, 3), ({"model": "m1"}, 3)]
+    assert (by_model["source"], by_model["totals"]["runs"], by_model["previous"]["runs"]) == ("days", 6, 0)
+    assert [g["by"] for g in red["groups"]] == [{"label:team": "red", "model": m} for m in ("m0", "m1")]
+    assert red["source"] == "runs"
+    assert (unknown.status_code, unknown.json()["error"]) == (422, "colour: Extra inputs are not permitted")

@@ -22,6 +22,14 @@ class Analytics:
         """Return the overview's JSON."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/overview", params={"period": period})
 
+    async def usage(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
+        """Return the usage's JSON; what is asked for are the fields of `UsageAsked`, lists by repetition."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/usage", params=asked)
+
+    async def latency(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
+        """Return the latency's JSON, asked for as usage is."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/latency", params=asked)
+
     async def runs(self, workspace_id: UUID, filters: dict[str, str]) -> bytes:
         """Return one page of runs as JSON; the filters are limit, cursor, status and model."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)

@@ -24,6 +24,7 @@ from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
 from gateway.batches.objects import Objects
 from gateway.batches.owner import Owners
+from gateway.batches.quotes import Quotes
 from gateway.batches.results import Results
 from gateway.batches.sending import Sending
 from gateway.batches.submit import Batches
@@ -49,6 +50,7 @@ from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.messages import MessageRoutes
 from gateway.routes.models import ModelRoutes
+from gateway.routes.quotes import QuoteRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
 from gateway.runs import Runs
@@ -244,4 +246,5 @@ def _batch_routers(connections: Connections, shared: Shared, batching: Batching)
         FileRoutes(tokens, store, files).router,
         OpenAIBatchRoutes(tokens, store, batches).router,
         BatchRoutes(tokens, store, batches, batching.results, Inputs(files)).router,
+        QuoteRoutes(tokens, Quotes(store.files, files, shared.models, shared.analytics)).router,
     ]

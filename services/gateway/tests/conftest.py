@@ -105,7 +105,7 @@ class Played:
         token = request.headers["authorization"].removeprefix("Bearer ")
         assert self._verifier.service(token, self._audience) == "gateway"
         content = await request.read()
-        self.calls.append((request.method, request.path, json.loads(content) if content else dict(request.query)))
+        self.calls.append((request.method, request.path, json.loads(content) if content else _query(request)))
         if self.away:
             return web.json_response({"success": False, "error": "away", "code": "unavailable"}, status=503)
         try:
@@ -115,6 +115,13 @@ class Played:
 
     def answer(self, method: str, path: list[str], body: Body) -> web.Response:
         raise NotImplementedError
+
+
+def _query(request: web.Request) -> Body:
+    """Return the query parameters; those that came several times as lists."""
+    names = dict.fromkeys(request.query)
+    of_name = {name: request.query.getall(name) for name in names}
+    return {name: values[0] if len(values) == 1 else values for name, values in of_name.items()}
 
 
 class PlayedVault(Played):

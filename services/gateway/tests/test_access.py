@@ -19,6 +19,8 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/runs", None, "viewer"),
     ("GET", f"/api/runs/{ANY_ID}", None, "viewer"),
     ("GET", "/api/analytics/overview", None, "viewer"),
+    ("GET", "/api/analytics/usage", None, "viewer"),
+    ("GET", "/api/analytics/latency", None, "viewer"),
     ("GET", "/api/workspaces", None, "viewer"),
     ("POST", "/api/integrations/run", PROMPT, "member"),
     ("POST", "/api/integrations/connect", {**CONNECT, "provider": "nobody"}, "admin"),

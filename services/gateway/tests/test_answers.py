@@ -2,11 +2,27 @@
 
 from uuid import UUID, uuid4
 
+import pytest
 from services.gateway.tests.conftest import Gateway, PlayedAnalytics, PlayedRunner, error_of
 
 from common.ids import new_id
 
 ODD = b'{"success":true,  "data":{"cost":0.1000000000000000055511151231257827}}'
+
+
+@pytest.mark.parametrize("what", ["usage", "latency"])
+async def test_usage_is_asked_of_the_caller_s_own_workspace(
+    gateway: Gateway, analytics: PlayedAnalytics, workspace_id: UUID, what: str
+) -> None:
+    analytics.answers[what] = ODD
+    answer = await gateway.http.get(
+        f"/api/analytics/{what}?by=day&by=label:team&label=team=a%26b&top=3&tz=Europe/Berlin"
+    )
+    assert (answer.status_code, answer.content) == (200, ODD)
+    asked = {"by": ["day", "label:team"], "label": "team=a&b", "top": "3", "tz": "Europe/Berlin"}
+    assert analytics.calls[-1] == ("GET", f"/workspaces/{workspace_id}/{what}", asked)
+    refused = await gateway.http.get(f"/api/analytics/{what}?workspace_id={uuid4()}")
+    assert error_of(refused) == (422, "invalid_request")
 
 
 async def test_the_overview(gateway: Gateway, analytics: PlayedAnalytics, workspace_id: UUID) -> None:

@@ -61,7 +61,8 @@ class Batch:
     """A batch as it stands. Times are UTC ms, money US dollars.
 
     `models` holds what the names in its rows were found to mean: `{name: [provider, model]}`. `paused_for`: the
-    provider whose next key resumes it.
+    provider whose next key resumes it. `quoted_low` and `quoted_high` say what the rows were expected to cost when they
+    were validated, but for `quoted_unpriced` rows.
     """
 
     id: str
@@ -87,6 +88,9 @@ class Batch:
     models: dict[str, list[str]] = field(default_factory=dict)
     errors: list[LineError] = field(default_factory=list)
     progress: Progress = Progress()
+    quoted_low: Decimal | None = None
+    quoted_high: Decimal | None = None
+    quoted_unpriced: int | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
 

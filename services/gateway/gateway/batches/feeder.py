@@ -22,6 +22,7 @@ from gateway.batches.rows import LineFault, Request, RowReader, pinned
 from gateway.batches.sending import Sending
 from gateway.batches.states import RowState
 from gateway.publish import CancelledLog
+from gateway.quote import History
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ LOST_MS = 15 * 60_000
 """After the deadline no call starts; by then the longest has ended (600 s, and what the runner adds)."""
 
 
-class BatchLog(Protocol):
+class BatchLog(History, Protocol):
     """What analytics knows of a batch."""
 
     async def batch_rows(

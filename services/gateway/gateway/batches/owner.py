@@ -16,6 +16,7 @@ from gateway.batches.lease import LEASE_MS, Lease, LeaseLost, Owned
 from gateway.batches.rows import RowReader, pinned
 from gateway.batches.validate import Validated, validate
 from gateway.models import Models, Resolved
+from gateway.quote import Quoting
 
 log = logging.getLogger(__name__)
 
@@ -168,11 +169,13 @@ class Carrying:
         pin = pinned(batch, self._parts.providers)
         reader = RowReader(self._resolve, batch.endpoint, batch.model) if self._fresh else pin
         content = self._parts.files.read(batch.file_id)
-        found = await validate(content, reader, limited=batch.max_cost is not None)
+        quoting = Quoting(self._parts.analytics, batch.workspace_id) if self._fresh else None
+        found = await validate(content, reader, quoting, limited=batch.max_cost is not None)
         if self._fresh and found.errors:
             await self._fail(found.listed())
-        elif self._fresh:
-            await self.lease.advance(("validating",), state="in_progress", started_at=now_ms(), **_known(reader, found))
+        elif quoting is not None:
+            known = {**_known(reader, found), **_quoted(quoting)}
+            await self.lease.advance(("validating",), state="in_progress", started_at=now_ms(), **known)
         return None if self.lease.batch.state == "failed" else found
 
     async def _resolve(self, name: str) -> Resolved:
@@ -210,3 +213,8 @@ def _known(reader: RowReader, found: Validated) -> dict[str, Any]:
     models = {name: [meant.spec.name, meant.model] for name, meant in reader.found.items()}
     progress = Progress(rows=len(found.index))
     return {"endpoint": reader.endpoint, "models": models, "progress": change_of(progress)}
+
+
+def _quoted(quoting: Quoting) -> dict[str, Any]:
+    quote = quoting.quote()
+    return {"quoted_low": quote.low, "quoted_high": quote.high, "quoted_unpriced": quote.unpriced_rows}

@@ -14,6 +14,7 @@ from gateway.batches.budget import Unbounded, bound
 from gateway.batches.index import RowIndex
 from gateway.batches.lines import Line, lines
 from gateway.batches.rows import LineFault, Request, RowReader
+from gateway.quote import Quoting
 
 MOST_ROWS = 50_000
 """As OpenAI's batches have it: https://platform.openai.com/docs/guides/batch"""
@@ -45,12 +46,19 @@ class Validated:
         return [*self.errors, LineError(None, "more_errors", f"and {self.more:,} more lines with errors")]
 
 
-async def validate(content: AsyncIterator[bytes], reader: RowReader, *, limited: bool) -> Validated:
-    """Read the whole file. `limited`: the batch has a spend limit, so that every row needs a bound."""
+async def validate(
+    content: AsyncIterator[bytes], reader: RowReader, quoting: Quoting | None = None, *, limited: bool
+) -> Validated:
+    """Read the whole file. `limited`: the batch has a spend limit, so that every row needs a bound.
+
+    `quoting` adds the rows up that are good.
+    """
     found = Validated()
     async for row in read_rows(content, reader, found.index, limited=limited):
         if isinstance(row, LineError):
             found.add(row)
+        elif quoting is not None:
+            await quoting.add(row.spec, row.model, row.body)
     if not len(found.index) and not found.errors:
         found.add(LineError(None, "empty_file", "the file has no rows"))
     return found

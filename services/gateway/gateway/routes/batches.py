@@ -73,6 +73,14 @@ class FaultAnswer(Answer):
     param: str | None
 
 
+class QuotedAnswer(Answer):
+    """What the rows were expected to cost when they were validated, but for those without a price."""
+
+    low: Money
+    high: Money
+    unpriced_rows: int
+
+
 class BatchAnswer(Answer):
     """A batch. Counts are of rows, `cost` and `max_cost` in US dollars; what has no price is in `unpriced` alone.
 
@@ -106,7 +114,7 @@ class BatchAnswer(Answer):
     output_file_id: str | None
     error_file_id: str | None
     read_up_to: datetime | None
-    quote: dict[str, Any] | None = None
+    quote: QuotedAnswer | None
 
 
 class BatchPage(Answer):
@@ -310,15 +318,24 @@ def _answer(batch: Batch) -> BatchAnswer:
         seconds_left=progress.seconds_left,
         retry_of=batch.retry_of,
         labels=batch.labels,
-        errors=[_fault(error) for error in batch.errors],
+        errors=[fault(error) for error in batch.errors],
         file_id=batch.file_id,
         output_file_id=batch.output_file_id,
         error_file_id=batch.error_file_id,
         read_up_to=_moment_or_none(progress.read_up_to),
+        quote=_quoted(batch),
     )
 
 
-def _fault(error: LineError) -> FaultAnswer:
+def _quoted(batch: Batch) -> QuotedAnswer | None:
+    low, high, unpriced = batch.quoted_low, batch.quoted_high, batch.quoted_unpriced
+    if low is None or high is None or unpriced is None:
+        return None
+    return QuotedAnswer(low=low, high=high, unpriced_rows=unpriced)
+
+
+def fault(error: LineError) -> FaultAnswer:
+    """Return the fault as it is answered."""
     return FaultAnswer(line=error.line, code=error.code, message=error.message, param=error.param)
 
 

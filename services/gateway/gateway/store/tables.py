@@ -153,6 +153,9 @@ class BatchRow(Base):
     models: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     errors: Mapped[list[Any]] = mapped_column(JSONB, default=list)
     progress: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    quoted_low: Mapped[Decimal | None] = mapped_column(Numeric)
+    quoted_high: Mapped[Decimal | None] = mapped_column(Numeric)
+    quoted_unpriced: Mapped[int | None] = mapped_column(BigInteger)
     output_file_id: Mapped[str | None]
     error_file_id: Mapped[str | None]
     owner: Mapped[str | None]

@@ -1,0 +1,232 @@
+"""The gateway's API as Python, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+
+from tallyrun import calls, credentials, flows
+from tallyrun.batches import Again, BatchStatus, Only, Quote, State
+from tallyrun.calls import Terms, dollars
+from tallyrun.errors import TallyrunError
+from tallyrun.handles import POLL_SECONDS, AsyncBatch
+from tallyrun.lines import Source
+from tallyrun.prepare import prepare
+from tallyrun.prompts import Answer, Delta
+from tallyrun.rejected import EVERYTHING, RejectedFilter, RejectedRecord, ReplayedRecord
+from tallyrun.results import Result
+from tallyrun.retries import PATIENCE_SECONDS, Waiting, say_nothing
+from tallyrun.transport import AsyncTransport
+from tallyrun.upload import Sent, send_silently
+from tallyrun.wire import Call
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _sent(call: Callable[P, Call[T]]) -> Callable[Concatenate["AsyncClient", P], Awaitable[T]]:
+    """Return the method that sends this call."""
+
+    @wraps(call)
+    async def method(client: "AsyncClient", /, *given: P.args, **named: P.kwargs) -> T:
+        return await client.transport.send(call(*given, **named))
+
+    return method
+
+
+class AsyncClient:
+    """Calls one gateway with one token; by default the environment's, a profile's, the keyring's. Close it after use.
+
+    Every call may be sent again, and is: for `patience` seconds of no answer or a passing one; `waiting` is told.
+    Amounts are US dollars. What the gateway refuses raises `TallyrunError`; no answer, `Unreachable`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        profile: str | None = None,
+        patience: float = PATIENCE_SECONDS,
+        waiting: Waiting = say_nothing,
+    ) -> None:
+        found = credentials.find(url, token, profile)
+        self.url = found.url
+        self.transport = AsyncTransport(found, patience, waiting)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.transport.close()
+
+    run = _sent(calls.run)
+    models = _sent(calls.models)
+    costs = _sent(calls.costs)
+    keys = _sent(calls.keys)
+    connect = _sent(calls.connect)
+    deactivate = _sent(calls.deactivate)
+    workspaces = _sent(calls.workspaces)
+    cancel = _sent(calls.cancel)
+
+    async def prompt(self, text: str, model: str, *, key: str | None = None, **more: Any) -> Answer:
+        """Run one prompt and return its answer; `model` is `provider/model`, or a name that one provider has alone.
+
+        Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
+        """
+        return await self._run(flows.prompt(text, model, key, **more))
+
+    async def stream(self, text: str, model: str, *, key: str | None = None, **more: Any) -> AsyncIterator[Delta]:
+        """Run one prompt and yield its answer as it is written; `more` are fields of a chat completion."""
+        begun, retries, asked = False, self.transport.retries(), calls.stream(text, model, key=key, **more)
+        while True:
+            try:
+                async for piece in self.transport.events(asked):
+                    begun = True
+                    yield piece
+            except TallyrunError as error:
+                if begun:
+                    raise
+                await self.transport.sleep(retries.wait(error))
+            else:
+                return
+
+    async def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
+        """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""
+        with await asyncio.to_thread(prepare, source, model) as prepared:
+            return await self._run(flows.quote(prepared, model, sent))
+
+    async def submit(
+        self,
+        source: Source,
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        max_cost: Decimal | float | None = None,
+        deadline_seconds: int | None = None,
+        approve: flows.Approve | None = None,
+        sent: Sent = send_silently,
+    ) -> AsyncBatch:
+        """Run these rows as a batch, and return it; the same rows, model and name return the batch that exists.
+
+        `model` is for rows that name none. `approve` is shown the quote first; its False raises `Declined`. `sent` is
+        told the bytes sent, of how many. Raises `InvalidRows`, before anything is sent, with the lines that are wrong.
+        """
+        terms = Terms(model, name, labels or {}, dollars(max_cost), deadline_seconds)
+        with await asyncio.to_thread(prepare, source, model) as prepared:
+            submitted = await self._run(flows.submit(prepared, terms, approve, sent))
+        return self._handle(submitted.status, attached=submitted.attached)
+
+    async def get(self, batch_id: str) -> AsyncBatch:
+        """Return a batch as it stands."""
+        return self._handle(await self.transport.send(calls.batch(batch_id)))
+
+    async def list(self, *, state: State | None = None, label: str | None = None) -> AsyncIterator[AsyncBatch]:
+        """Yield the batches, newest first; `label` is `name=value`."""
+        cursor = None
+        while True:
+            page = await self.transport.send(calls.batches(state, label, cursor))
+            for status in page.batches:
+                yield self._handle(status)
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def watch(self, batch_id: str, *, every: float = POLL_SECONDS) -> AsyncIterator[BatchStatus]:
+        """Yield how a batch stands, every so many seconds until it has ended."""
+        while True:
+            status = await self.transport.send(calls.batch(batch_id))
+            yield status
+            if status.ended:
+                return
+            await self.transport.sleep(every)
+
+    async def wait(self, batch_id: str, *, every: float = POLL_SECONDS) -> BatchStatus:
+        """Return how a batch ended, once it has."""
+        async for status in self.watch(batch_id, every=every):
+            last = status
+        return last
+
+    async def results(
+        self, batch_id: str, *, only: Only | None = None, include_inputs: bool = False, follow: bool = False
+    ) -> AsyncIterator[Result]:
+        """Yield how the rows ended, each once, as they are read; to `follow` is to stay until the batch has ended."""
+        seen: set[str] = set()
+        retries = self.transport.retries()
+        asked = calls.results(batch_id, only, include_inputs=include_inputs, follow=follow)
+        while True:
+            try:
+                async for result in self.transport.lines(asked):
+                    retries.succeeded()
+                    if result.custom_id not in seen:
+                        seen.add(result.custom_id)
+                        yield result
+            except TallyrunError as error:  # cut off: from the start again, without those that were seen
+                await self.transport.sleep(retries.wait(error))
+                continue
+            if not follow or (await self.transport.send(calls.batch(batch_id))).ended:
+                return
+
+    async def retry(
+        self,
+        batch_id: str,
+        *,
+        only: Again | Iterable[Again] | None = None,
+        custom_ids: Iterable[str] | None = None,
+        max_cost: Decimal | float | None = None,
+        name: str | None = None,
+        key: str | None = None,
+    ) -> AsyncBatch:
+        """Run rows of an ended batch again, as a batch of their own: those that did not succeed, or those named.
+
+        Under the same `key` it is the same batch.
+        """
+        asked = calls.retry(batch_id, only=only, custom_ids=custom_ids, max_cost=max_cost, name=name, key=key)
+        return self._handle(await self.transport.send(asked))
+
+    async def rejected(self, which: RejectedFilter = EVERYTHING) -> AsyncIterator[RejectedRecord]:
+        """Yield the rejected records that fit, oldest first (the operator alone)."""
+        cursor = None
+        while True:
+            page = await self.transport.send(calls.rejected(which, cursor))
+            for record in page.records:
+                yield record
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def replay_rejected(
+        self, which: RejectedFilter = EVERYTHING, *, dry_run: bool = False
+    ) -> AsyncIterator[ReplayedRecord]:
+        """Replay the rejected records that fit, and yield what became of each (the operator alone).
+
+        Each is replayed before it is yielded, some of those after it too. Repeating this replays nothing twice.
+        """
+        cursor = None
+        while True:
+            page = await self.transport.send(calls.replay(which, cursor, dry_run=dry_run))
+            for record in page.records:
+                yield record
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        """Send what the flow asks for until it returns."""
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = await self.transport.send(call)
+                except TallyrunError as error:
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as returned:
+            return cast("T", returned.value)
+
+    def _handle(self, status: BatchStatus, *, attached: bool = False) -> AsyncBatch:
+        return AsyncBatch(self, **dict(status), attached=attached)

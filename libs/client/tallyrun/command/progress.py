@@ -1,0 +1,59 @@
+"""How far it has come, on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tallyrun.batches import BatchStatus, Quote
+from tallyrun.command import wording
+from tallyrun.command.session import Session
+
+LINE_SECONDS = 15.0
+
+
+class Bar:
+    """A bar while the block runs."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._quote: Quote | None = None
+        self._terminal = session.console.is_terminal and not session.quiet
+        columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
+        self._progress = Progress(*columns, console=session.console, disable=not self._terminal, transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def quoted(self, ask: Callable[[Quote], bool]) -> Callable[[Quote], bool]:
+        """Return the question as asked without a bar in the way; what is quoted is shown on."""
+
+        def asked(quote: Quote) -> bool:
+            self._quote = quote
+            self._progress.stop()
+            answer = ask(quote)
+            self._progress.start()
+            return answer
+
+        return asked
+
+    def show(self, status: BatchStatus) -> None:
+        """Show how a batch stands."""
+        self._tell(wording.progress(status, self._quote), status.done, status.rows)
+
+    def sent(self, done: int, total: int) -> None:
+        """Show how much of a file is sent."""
+        self._tell(f"{done * 100 // max(1, total):3}% sent of {total / 1e6:,.1f} MB", done, total)
+
+    def _tell(self, text: str, done: int, total: int) -> None:
+        self._progress.update(self._task, description=text, completed=done, total=total or None)
+        if not self._terminal and time.monotonic() - self._said >= LINE_SECONDS:
+            self._said = time.monotonic()
+            self._session.note(text.strip())

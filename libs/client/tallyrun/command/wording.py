@@ -1,0 +1,87 @@
+"""How amounts, counts and batches read in a line."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from tallyrun.batches import BatchStatus, Quote
+
+CENTS, FINE = Decimal("0.01"), Decimal("0.000001")
+
+
+def money(amount: Decimal | float) -> str:
+    """Return dollars to the cent; what is less than a cent, to the micro-dollar."""
+    exact = Decimal(str(amount))
+    if 0 < exact < CENTS:
+        return f"${exact.quantize(FINE, ROUND_HALF_UP).normalize():f}" if exact >= FINE else "<$0.000001"
+    return f"${exact.quantize(CENTS, ROUND_HALF_UP):,}"
+
+
+def roughly(amount: Decimal | float) -> str:
+    """Return dollars without cents, where there are some."""
+    return f"${amount:,.0f}" if amount >= 10 else money(amount)
+
+
+def counted(number: int, what: str) -> str:
+    """Return a count of things."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def amount(number: int) -> str:
+    """Return a large number, short."""
+    for size, sign in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{sign}"
+    return str(number)
+
+
+def span(time: timedelta) -> str:
+    """Return hours, minutes and seconds."""
+    minutes, seconds = divmod(int(time.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def quoted(quote: Quote) -> str:
+    """Return a quote in a line."""
+    tokens = sum(model.input_high for model in quote.models)
+    range_ = money(quote.low) if quote.low == quote.high else f"{money(quote.low)}–{money(quote.high)}"
+    return " · ".join(
+        [counted(quote.rows, "row"), f"{amount(tokens)} tokens in", range_, f"{quote.unpriced_rows:,} unpriced"]
+    )
+
+
+def progress(status: BatchStatus, quote: Quote | None = None) -> str:
+    """Return how a batch stands, in a line; beside its quote, where that is known."""
+    parts = [
+        f"{status.done * 100 // max(1, status.rows):3}% {status.done:,}/{status.rows:,}",
+        f"{status.failed:,} failed",
+        _spent(status, quote),
+        *(_pace(status) if status.state == "in_progress" else [_state(status)]),
+    ]
+    return " · ".join(parts)
+
+
+def _pace(status: BatchStatus) -> list[str]:
+    rate = [f"{status.rate_per_second:,.0f}/s"] if status.rate_per_second else []
+    return rate if status.eta is None else [*rate, f"{span(status.eta)} left"]
+
+
+def _spent(status: BatchStatus, quote: Quote | None) -> str:
+    high = (status.quote or {}).get("high") if quote is None else quote.high
+    return money(status.cost) if high is None else f"{money(status.cost)} of ~{roughly(high)}"
+
+
+def _state(status: BatchStatus) -> str:
+    state = status.state.replace("_", " ")
+    return f"{state}: {status.paused_reason}" if status.paused_reason else state
+
+
+def ended(status: BatchStatus, failures: Mapping[str, int]) -> str:
+    """Return how a batch ended; `failures` counts its rows' error codes."""
+    codes = ", ".join(f"{count:,} {code}" for code, count in sorted(failures.items(), key=lambda pair: -pair[1]))
+    counts = {"failed": status.failed, "expired": status.expired, "cancelled": status.cancelled}
+    told = [f"{status.succeeded:,} ok", *(f"{count:,} {what}" for what, count in counts.items() if count)]
+    cost = f"{money(status.cost)}{f', {status.unpriced:,} unpriced' if status.unpriced else ''}"
+    first = "done" if status.state == "completed" else status.state
+    return f"{first}: {', '.join(told)}{f' ({codes})' if codes else ''} · {cost}"

@@ -1,0 +1,117 @@
+"""What takes several calls, written once: a flow yields calls and is sent their answers, by either client."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
+
+from tallyrun import calls
+from tallyrun.batches import BatchStatus, Quote
+from tallyrun.calls import Terms
+from tallyrun.errors import Declined, TallyrunError
+from tallyrun.prepare import Prepared
+from tallyrun.prompts import Answer
+from tallyrun.upload import Sent, Upload
+from tallyrun.wire import Call
+
+SUBMISSION = "submission"
+"""The label that carries a batch's submission key."""
+
+STILL_RUNNING = "still_running"
+"""What a prompt is answered that takes longer than a gateway waits: sent again under its key, it is waited for on."""
+
+T = TypeVar("T")
+Flow = Generator[Call[Any], Any, T]
+Approve = Callable[[Quote], bool]
+
+
+class Submitted(NamedTuple):
+    """A batch, and whether it existed before."""
+
+    status: BatchStatus
+    attached: bool
+
+
+def submission_key(prepared: Prepared, terms: Terms) -> str:
+    """Return what makes two submissions the same: the rows to the byte, the model for those without, the name."""
+    said = [prepared.sha256, terms.model, terms.name]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent) -> Flow[Submitted]:
+    """Return the batch of these rows: the one that exists, or a new one once its quote is approved."""
+    label = submission_key(prepared, terms)
+    before = yield from _before(label)
+    if standing := _standing(before):
+        return Submitted(standing, attached=True)
+    file_id = yield calls.upload(Upload(prepared, sent))
+    if approve is not None:
+        yield from _approved(file_id, terms.model, approve)
+    labelled = replace(terms, labels={**terms.labels, SUBMISSION: label})
+    try:
+        return Submitted((yield calls.create(file_id, labelled, f"{label}-{len(before)}")), attached=False)
+    except TallyrunError as error:
+        if not 400 <= error.status < 500:
+            raise  # it may have been created, and need its file
+        yield calls.forget_file(file_id)
+        if error.code != "idempotency_conflict" or not (standing := _standing((yield from _before(label)))):
+            raise
+        return Submitted(standing, attached=True)  # somebody else was submitting the same
+
+
+def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
+    """Return what the rows would cost; nothing stays at the gateway."""
+    file_id = yield calls.upload(Upload(prepared, sent))
+    quoted = yield from _quoted(file_id, model)
+    yield calls.forget_file(file_id)
+    return quoted
+
+
+def prompt(text: str, model: str, key: str | None = None, **more: Any) -> Flow[Answer]:
+    """Run one prompt and return its answer; `model` is `provider/model`, or a name that one connected provider has.
+
+    Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
+    """
+    named = yield calls.model(model)
+    asked = calls.prompt(text, named, key or uuid.uuid4().hex, more)
+    while True:
+        try:
+            answer: Answer = yield asked
+        except TallyrunError as error:
+            if error.code != STILL_RUNNING:
+                raise
+        else:
+            return answer
+
+
+def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:
+    """Go on if the quote is approved; else the file does not stay."""
+    quoted = yield from _quoted(file_id, model)
+    try:
+        if not approve(quoted):
+            raise Declined
+    except TallyrunError:
+        yield calls.forget_file(file_id)
+        raise
+
+
+def _quoted(file_id: str, model: str | None) -> Flow[Quote]:
+    try:
+        quoted: Quote = yield calls.quote(file_id, model)
+    except TallyrunError:
+        yield calls.forget_file(file_id)
+        raise
+    return quoted
+
+
+def _before(label: str) -> Flow[list[BatchStatus]]:
+    """Return the batches that were submitted so, newest first; their retries have the same label, and are not meant."""
+    page = yield calls.batches(None, f"{SUBMISSION}={label}", None)
+    return [batch for batch in page.batches if batch.retry_of is None]
+
+
+def _standing(before: list[BatchStatus]) -> BatchStatus | None:
+    """Return the batch to attach to: one that failed ran nothing, and is submitted anew."""
+    return next((batch for batch in before if batch.state != "failed"), None)
