@@ -6,15 +6,17 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from tallyrun.batches import BatchStatus, Quote
 
-CENTS, FINE = Decimal("0.01"), Decimal("0.000001")
+CENTS, FOUR, FINE = Decimal("0.01"), Decimal("0.0001"), Decimal("0.000001")
 
 
 def money(amount: Decimal | float) -> str:
-    """Return dollars to the cent; what is less than a cent, to the micro-dollar."""
+    """Return dollars to the cent; less than one to the hundredth of a cent, and less than that to the micro-dollar."""
     exact = Decimal(str(amount))
-    if 0 < exact < CENTS:
-        return f"${exact.quantize(FINE, ROUND_HALF_UP).normalize():f}" if exact >= FINE else "<$0.000001"
-    return f"${exact.quantize(CENTS, ROUND_HALF_UP):,}"
+    if 0 < exact < FINE:
+        return "<$0.000001"
+    digits = CENTS if exact >= 1 else FINE if exact < FOUR else FOUR
+    whole, _, decimals = f"{exact.quantize(digits, ROUND_HALF_UP):,f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def roughly(amount: Decimal | float) -> str:
