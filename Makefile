@@ -12,10 +12,11 @@ help: ## List what can be made
 
 install: .venv/installed ## Set up .venv with everything locked by hash
 
-.venv/installed: requirements.lock $(addsuffix /pyproject.toml,$(PACKAGES))
+.venv/installed: requirements.lock tests/openai2.lock $(addsuffix /pyproject.toml,$(PACKAGES))
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --no-deps --require-hashes --target .venv/openai2 -r tests/openai2.lock
 	@touch $@
 
 demo: install ## Run prompts against a simulated provider and show what they cost (DEMO_ARGS=--exit: then stop)
@@ -49,11 +50,12 @@ format: install ## Put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
 lock: ## Resolve the dependencies anew, with hashes and without index URLs
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-		$(foreach package,$(PACKAGES),--no-emit-package tallyrun-$(notdir $(package))) \
-		requirements.in -o requirements.lock
+	$(COMPILE) $(foreach package,$(PACKAGES),--no-emit-package tallyrun-$(notdir $(package))) requirements.in -o requirements.lock
+	$(COMPILE) tests/openai2.in -o tests/openai2.lock
 
 schemas: install ## Write the JSON Schemas of the contracts
 	$(BIN)/python -m common.contracts

@@ -13,6 +13,9 @@ SYNC_WAIT_SECONDS = 6
 CALL_SECONDS = 2
 """Shorter than a user's, so that the rows about waiting take seconds: 30 and 600 are the defaults."""
 
+KEEP_ALIVE_SECONDS = 0.5
+"""Shorter than the default, 15, for the same reason."""
+
 SESSION_SECONDS = 6
 """Shorter than the default, 10: a killed member holds its partitions this long."""
 
@@ -37,6 +40,7 @@ def stack(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "ANTHROPIC_BASE_URL": simulator.url,
         "PROVIDERS_FILE": str(folder / "providers.json"),
         "SYNC_WAIT_SECONDS": str(SYNC_WAIT_SECONDS),
+        "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
         "CALL_SECONDS": str(CALL_SECONDS),
         "RUNNER_SLOTS": str(RUNNER_SLOTS),
         "SESSION_SECONDS": str(SESSION_SECONDS),

@@ -95,12 +95,15 @@ class Batches:
 
     async def _texts(self, workspace: UUID, batch: str, page: Sequence[Row]) -> dict[UUID, Row]:
         hours = [hour_of(row["accepted_at"]) for row in page]
+        first, last = _bounds(page)
         rows = await self._database.rows(
             "batch_texts",
             workspace=workspace,
             batch=batch,
-            places=[(row["log_partition"], row["log_offset"]) for row in page],
-            **{"from": min(hours), "to": max(hours)},
+            first_hour=min(hours),
+            last_hour=max(hours),
+            partitions=sorted(last),
+            **{"from": _array(first), "to": _array(last)},
         )
         return {row["execution_id"]: row for row in rows}
 
@@ -151,6 +154,16 @@ def _past(page: Sequence[Row], after: Offsets) -> Offsets:
         offsets.extend([0] * (partition + 1 - len(offsets)))
         offsets[partition] = row["log_offset"] + 1
     return following
+
+
+def _bounds(page: Sequence[Row]) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the first and the last offset of each partition in the page, which is in their order."""
+    places = [(row["log_partition"], row["log_offset"]) for row in page]
+    return dict(reversed(places)), dict(places)
+
+
+def _array(offsets: Mapping[int, int]) -> list[int]:
+    return [offsets.get(partition, 0) for partition in range(max(offsets) + 1)]
 
 
 def _fitting(rows: Sequence[Row]) -> Sequence[Row]:

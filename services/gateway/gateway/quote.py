@@ -9,7 +9,7 @@ from uuid import UUID
 
 from common.catalogue import Rate, rate
 from common.contracts.answers_v1 import Answer, Money, OutputTokens
-from common.errors import Unavailable
+from common.errors import TallyrunError
 from common.providers import ProviderSpec
 from gateway.estimate import Span, choices, input_tokens, output_limit
 
@@ -134,7 +134,7 @@ class Quoting:
     async def _earlier(self, provider: str, model: str) -> OutputTokens | None:
         try:
             return await self._history.output_tokens(self._workspace_id, provider, model)
-        except Unavailable:
+        except TallyrunError:  # without it the quote is wider, and says so
             return None
 
 

@@ -103,7 +103,7 @@ class Simulator:
         written = write(call)
         reply = wires.message(call, written) if call.path == "messages" else wires.chat_completion(call, written)
         _merge(reply.body, step.merge)
-        self.ledger.charged(call.model, _usage(written, len(reply.body.get("choices", [1]))))
+        self.ledger.charged(call.model, _usage(written, len(reply.body.get("choices") or [1])))
         return reply
 
     async def _show(self, _: web.Request) -> web.Response:

@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS batch_runs (
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(hour)
 ORDER BY (workspace_id, batch_id, log_topic, log_partition, log_offset)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+-- A page is a little of each partition: what is read around it is kept small.
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, index_granularity = 1024;
 
 -- Which runs of a batch were accepted is asked without knowing the hours well.
 ALTER TABLE accepted ADD INDEX IF NOT EXISTS batch_id batch_id TYPE bloom_filter GRANULARITY 1;

@@ -31,14 +31,20 @@ FROM batch_runs
 WHERE workspace_id = {workspace:UUID}
     AND batch_id = {batch:String}
     AND log_topic = {topic:String}
-    AND log_offset >= {after:Array(UInt64)}[log_partition + 1]
-    AND log_offset < {stored:Array(UInt64)}[log_partition + 1]
     AND (log_partition, log_offset) IN (
-        SELECT log_partition, min(log_offset)
-        FROM batch_runs
-        WHERE workspace_id = {workspace:UUID} AND batch_id = {batch:String} AND log_topic = {topic:String}
-        GROUP BY log_partition, execution_id
+        SELECT log_partition, first
+        FROM (
+            SELECT log_partition, min(log_offset) AS first
+            FROM batch_runs
+            WHERE workspace_id = {workspace:UUID} AND batch_id = {batch:String} AND log_topic = {topic:String}
+            GROUP BY log_partition, execution_id
+        )
+        WHERE first >= {after:Array(UInt64)}[log_partition + 1] AND first < {stored:Array(UInt64)}[log_partition + 1]
+        ORDER BY log_partition, first
+        LIMIT {limit:UInt32}
     )
 ORDER BY log_partition, log_offset, version DESC
 LIMIT 1 BY log_partition, log_offset
 LIMIT {limit:UInt32}
+-- One thread does it with half the work, and readers of many batches ask at once.
+SETTINGS max_threads = 1

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchAccepted, BatchRows, BatchTotals
@@ -14,7 +14,7 @@ from common.ids import now_ms
 from common.kafka import OutcomeUnknown
 from common.providers import Providers
 from gateway import metrics
-from gateway.batches.batch import Batch
+from gateway.batches.batch import Batch, change_of
 from gateway.batches.course import Course
 from gateway.batches.files import Files
 from gateway.batches.lease import Lease
@@ -82,7 +82,7 @@ class Feeder:
         self._parts = parts
         self._reader: RowReader = pinned(lease.batch, parts.providers)
         self._cursor: str | None = None
-        self._was_paused = lease.batch.state == "paused"
+        self._paused = lease.batch.state == "paused"
         self._cancel_told = False
 
     async def run(self, *, after_crash: bool) -> bool:
@@ -90,6 +90,7 @@ class Feeder:
         with self._parts.sending.replies.of_batch(self._lease.batch.id, self._told):
             if after_crash:
                 await self._recover()
+            self._lease.told = self._stored
             following = asyncio.create_task(self._follow(), name=f"truth of {self._lease.batch.id}")
             try:
                 while not self.stopping and not self._over():
@@ -99,6 +100,9 @@ class Feeder:
             finally:
                 following.cancel()
         return not self.stopping
+
+    def _stored(self) -> dict[str, Any]:
+        return {"progress": change_of(self._course.progress())}
 
     async def _step(self) -> None:
         """Do what the moment asks for, then let rows end: they are replaced by the dozen, not one by one."""
@@ -118,12 +122,18 @@ class Feeder:
             await self._cancel(batch)
         elif now >= batch.deadline:
             states.give_up_all(RowState.EXPIRED)
-        elif self._was_paused and batch.state == "in_progress":
-            states.resume(now)
+        elif batch.state == "paused":
+            self._paused = True
+        elif self._paused:
+            self._resume(now)
         if now >= batch.deadline + LOST_MS:
             states.lose_all()
-        self._was_paused = batch.state == "paused"
         await self._pause_if_refused()
+
+    def _resume(self, now: int) -> None:
+        self._paused = False
+        self._course.refusal = None
+        self._course.states.resume(now)
 
     async def _cancel(self, batch: Batch) -> None:
         self._course.states.give_up_all(RowState.CANCELLED)
@@ -135,12 +145,13 @@ class Feeder:
                 log.warning("runners are not told of a cancelled batch yet: %s", error.message)
 
     async def _pause_if_refused(self) -> None:
+        """Pause once: what else is refused until somebody resumes the batch was sent before that."""
         refusal, self._course.refusal = self._course.refusal, None
-        if refusal is not None:
-            reason = f"{refusal.code}: {refusal.provider} refuses the key: {refusal.message}"
-            await self._lease.advance(
-                ("in_progress",), state="paused", paused_reason=reason, paused_for=refusal.provider
-            )
+        if refusal is None or self._paused:
+            return
+        reason = f"{refusal.code}: {refusal.provider} refuses the key: {refusal.message}"
+        told = {"paused_reason": reason, "paused_for": refusal.provider}
+        self._paused = await self._lease.advance(("in_progress",), state="paused", **told)
 
     async def _feed(self) -> int:
         """Send the next rows and return how many were sent."""

@@ -43,9 +43,10 @@ class Lease:
         """Returns what each heartbeat stores."""
 
         self._until = claimed.lease_until
-        self._owner = owner
+        self.owner = owner
         self._records = records
         self._safe_until = time.monotonic() + LEASE_MS / 1000
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def publish_by(self) -> int:
@@ -56,24 +57,25 @@ class Lease:
         """Renew the lease for ever; raise `LeaseLost`."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            began = time.monotonic()
             try:
-                held = await self._records.hold(self.batch.id, self._owner, LEASE_MS, **self.told())
+                async with self._one_at_a_time:
+                    await self._renew()
             except Unavailable as error:
                 log.warning("a lease could not be renewed: %s", error.message)
                 if time.monotonic() >= self._safe_until:
                     raise LeaseLost from error
-                continue
-            if held is None:
-                raise LeaseLost
-            self.batch, self._until = held.batch, held.lease_until
-            self._safe_until = began + LEASE_MS / 1000
 
     async def advance(self, states: tuple[State, ...], **values: Any) -> bool:
         """Change the batch if it is in one of these states, and see it so; False if it is in another."""
-        advanced = await self._records.advance(self.batch.id, self._owner, states, **values)
-        held = await self._records.hold(self.batch.id, self._owner, LEASE_MS)
+        async with self._one_at_a_time:  # a heartbeat from before must not be taken for one from after
+            advanced = await self._records.advance(self.batch.id, self.owner, states, **values)
+            await self._renew()
+        return advanced
+
+    async def _renew(self) -> None:
+        began = time.monotonic()
+        held = await self._records.hold(self.batch.id, self.owner, LEASE_MS, **self.told())
         if held is None:
             raise LeaseLost
         self.batch, self._until = held.batch, held.lease_until
-        return advanced
+        self._safe_until = began + LEASE_MS / 1000

@@ -38,11 +38,15 @@ class Objects:
     @asynccontextmanager
     async def writing(self, name: str) -> AsyncIterator[Writer]:
         """Yield a writer whose object exists from the end of the block on; if that raises, nothing is left."""
+        writer = obstore.open_writer_async(self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        await writer.__aenter__()
+        try:
+            yield _Pieces(writer)
+        except BaseException as error:
+            await writer.__aexit__(type(error), error, error.__traceback__)  # which gives the upload up
+            raise
         with _translated():
-            async with obstore.open_writer_async(
-                self._store, name, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
-            ) as writer:
-                yield writer
+            await writer.close()
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         """Yield the object's content in pieces; raise `NotFound`."""
@@ -65,6 +69,18 @@ class Objects:
                 await obstore.delete_async(self._store, name)
         except NotFound:
             pass
+
+
+class _Pieces:
+    """A writer that raises our own errors."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def write(self, buffer: bytes, /) -> int:
+        """Take the next piece, once there is room for it."""
+        with _translated():
+            return await self._writer.write(buffer)
 
 
 class _translated:  # noqa: N801 - reads as what it does

@@ -24,6 +24,8 @@ CLAIM_SECONDS = 1.0
 MOST_OWNED = 100
 """More wait for this replica to finish some, or for others: each takes memory for its rows."""
 
+UNPAUSED: dict[str, Any] = {"paused_reason": None, "paused_for": None}
+
 STOP_SECONDS = 1.5
 """For sends under way when the replica stops; after that their lease runs out by itself."""
 
@@ -46,7 +48,6 @@ class Owners:
         self._models = models
         self._parts = parts
         self._finishing = finishing
-        self._owner = new_id().hex
         self._carried: dict[asyncio.Task[None], Carrying] = {}
         self._wake = asyncio.Event()
         self._stopping = False
@@ -79,18 +80,25 @@ class Owners:
         while True:
             self._wake.clear()
             try:
-                while len(self._carried) < MOST_OWNED and (claimed := await self._records.claim(self._owner, LEASE_MS)):
-                    self._carry(claimed)
+                while len(self._carried) < MOST_OWNED and await self._claim():
+                    pass
             except Unavailable as error:
                 log.warning("batches cannot be claimed: %s", error.message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLAIM_SECONDS):
                     await self._wake.wait()
 
-    def _carry(self, claimed: Claimed) -> None:
-        lease = Lease(claimed, self._owner, self._records)
+    async def _claim(self) -> bool:
+        """Own a free batch, under a name of this claim alone: an earlier one of this replica's may still go about."""
+        owner = new_id().hex
+        claimed = await self._records.claim(owner, LEASE_MS)
+        if claimed is not None:
+            self._carry(Lease(claimed, owner, self._records))
+        return claimed is not None
+
+    def _carry(self, lease: Lease) -> None:
         carrying = Carrying(lease, self._models, self._parts, self._finishing)
-        task = asyncio.create_task(self._carried_on(carrying), name=claimed.batch.id)
+        task = asyncio.create_task(self._carried_on(carrying), name=lease.batch.id)
         self._carried[task] = carrying
         metrics.OWNED.set(len(self._carried))
         task.add_done_callback(self._done)
@@ -104,7 +112,7 @@ class Owners:
         batch = carrying.lease.batch
         try:
             await carrying.run()
-            await self._records.release(batch.id, self._owner)
+            await self._records.release(batch.id, carrying.lease.owner)
         except LeaseLost:
             log.warning("the lease on a batch was lost", extra={"batch": batch.id})
         except TallyrunError as error:
@@ -184,13 +192,12 @@ class Carrying:
         if batch.state == "finalizing":
             return True
         course = Course(batch, found.index)
-        self.lease.told = lambda: {"progress": change_of(course.progress())}
         self._feeder = Feeder(self.lease, course, self._parts)
         if not await self._feeder.run(after_crash=not self._fresh):
             return False
         self._feeder = None
         self.lease.told = dict
-        ended: dict[str, Any] = {"finalizing_at": now_ms(), "progress": change_of(course.progress())}
+        ended: dict[str, Any] = {"finalizing_at": now_ms(), **UNPAUSED, "progress": change_of(course.progress())}
         await self.lease.advance(("in_progress", "paused", "cancelling"), state="finalizing", **ended)
         return True
 
