@@ -57,6 +57,9 @@ REQUESTED = Topic(
 BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics"))
 COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner", "gateway"), ("analytics",))
 REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
+OWN_REPLIES = "runs.replies."
+"""Reply topics of publishers' own begin with this and their workspace's id. Operators make them."""
+
 REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("gateway",))
 BATCHES_CANCELLED = Topic("batches.cancelled.v1", 1, None, ("gateway",), ("runner",))
 """Compacted: a run may come again from the rejected ones long after its batch was cancelled."""
