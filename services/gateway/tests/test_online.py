@@ -279,15 +279,21 @@ def _called_again(request: RunRequested) -> list[RunDelta]:
     return [*telling(request, CHUNKS[:1], last=False), *telling(request, CHUNKS)]
 
 
-BROKEN = [(_lost, "was lost on its way"), (_end_lost, "was lost on its way"), (_called_again, "carried out once more")]
+BROKEN = [
+    (_lost, 1, "was lost on its way"),
+    (_end_lost, 2, "was lost on its way"),
+    (_called_again, 1, "carried out once more"),
+]
 
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
 async def test_a_piece_that_is_lost_is_an_error(gateway: Gateway, connected: PlayedRunner, number: int) -> None:
-    connected.telling, why = BROKEN[number]
+    connected.telling, before, why = BROKEN[number]
     text = (await chat(gateway, stream=True)).text
     assert "[DONE]" not in text
-    error = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
+    *told, last = [json.loads(event.removeprefix("data: ")) for event in text.strip().split("\n\n")]
+    assert told == CHUNKS[:before], "what comes after a gap is not told"
+    error = last["error"]
     assert (error["code"], error["type"]) == ("stream_broken", "server_error")
     assert why in error["message"]
     assert str(connected.requests[-1].run_id) in error["message"]
