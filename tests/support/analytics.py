@@ -15,7 +15,7 @@ from analytics.database import Table
 from common.engines.ports import free_port
 
 STEPS = (
-    *("collected", "runs", "run_texts", "accepted", "dirty_hours", "set aside", "commit", "committed"),
+    *("collected", "runs", "texts", "batch_runs", "accepted", "dirty_hours", "set aside", "commit", "committed"),
     *("marks read", "seal_hours", "seal_days", "seal_prompts", "clear", "cleared"),
 )
 """Of the consumer's loop and of the sealer's: reached just before each is done, or just after in the past tense."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from common.contracts.event import GRANT_HEADER
 from common.contracts.runs_v1 import RunRequested
-from common.contracts.topics import DAY_MS
+from common.contracts.topics import DAY_MS, OWN_REPLIES, REPLIES
 from common.errors import Unauthenticated
 from common.identity import Grant, Verifier
 
@@ -71,6 +71,8 @@ class Admission:
             return Rejected(f"grant: it does not cover provider '{request.provider}'")
         if request.operation not in grant.operations:
             return Rejected(f"grant: it does not cover operation '{request.operation}'")
+        if fault := _reply_fault(request):
+            return Rejected(fault, grant.workspace_id)
         if not appended_at - OLDEST_MS <= request.accepted_at <= appended_at + NEWEST_MS:
             reason = "accepted_at is not within 8 days before and 5 minutes after the append"
             return Rejected(reason, grant.workspace_id)
@@ -82,6 +84,19 @@ class Admission:
             return self._grant(dict(headers).get(GRANT_HEADER, b"").decode()).workspace_id
         except (UnicodeDecodeError, Unauthenticated):
             return None
+
+
+def _reply_fault(request: RunRequested) -> str | None:
+    """Return what is wrong with where the reply shall go: nobody may have a runner write into others' topics."""
+    if (reply_to := request.reply_to) is None:
+        return None
+    if reply_to.topic is None:
+        missing = reply_to.partition >= REPLIES.partitions
+        return f"reply_to.partition: {REPLIES.name} has {REPLIES.partitions} partitions" if missing else None
+    own = f"{OWN_REPLIES}{request.workspace_id}"
+    if reply_to.topic == own or reply_to.topic.startswith(f"{own}."):
+        return None
+    return f"reply_to.topic: it must be {own}, or begin with that and a dot"
 
 
 def _first(error: ValidationError | UnicodeDecodeError) -> str:

@@ -196,6 +196,12 @@ class DeadlineExceeded(RunFailed):
     code, status = "deadline_exceeded", 504
 
 
+class BatchWasCancelled(RunFailed):
+    """The run's batch was cancelled before the run's call began."""
+
+    code, status = "batch_cancelled", 409
+
+
 class CallOutcomeUnknown(RunFailed):
     """The provider may have received, and charged, a call whose answer never came; the run asked not to repeat it."""
 

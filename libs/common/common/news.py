@@ -1,4 +1,4 @@
-"""News of one partition, read from its end on for as long as the process lives, whatever becomes of the broker."""
+"""News of one partition, read for as long as the process lives, whatever becomes of the broker."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from contextlib import suppress
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from common.errors import Unavailable
-from common.kafka import Record, SilenceWatch, partition_news
+from common.kafka import Record, SilenceWatch, partition_reader
 
 log = logging.getLogger(__name__)
 
@@ -19,18 +19,21 @@ RESTART_SECONDS = 0.5
 
 
 class News:
-    """Hands on every record that is appended once `start` has returned, none twice."""
+    """Hands on every record that is appended once `start` has returned, none twice; if `whole`, those before it too."""
 
-    def __init__(self, bootstrap: str, partition: TopicPartition, deliver: Callable[[Record], None]) -> None:
+    def __init__(
+        self, bootstrap: str, partition: TopicPartition, deliver: Callable[[Record], None], *, whole: bool = False
+    ) -> None:
         self._bootstrap = bootstrap
         self._partition = partition
         self._deliver = deliver
+        self._whole = whole
         self._next_offset: int | None = None
         self._reading = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return once the place is known from which on everything is read."""
+        """Return once the place is known from which on everything is read; if `whole`, once that is handed on."""
         self._task = asyncio.create_task(self._read_for_ever(), name=f"news of {self._partition.topic}")
         await self._reading.wait()
 
@@ -58,11 +61,13 @@ class News:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _read(self) -> None:
-        async with partition_news(self._bootstrap, self._partition.topic, [self._partition.partition]) as consumer:
+        async with partition_reader(self._bootstrap, [self._partition]) as consumer:
             await self._resume(consumer)
-            self._reading.set()
+            past = await consumer.end_offsets([self._partition]) if self._whole else {}
             watch = SilenceWatch(consumer)
             while True:
+                if await consumer.position(self._partition) >= past.get(self._partition, 0):
+                    self._reading.set()
                 found = await consumer.getmany(self._partition, timeout_ms=IDLE_MS)
                 for record in found.get(self._partition, []):
                     self._next_offset = record.offset + 1
@@ -71,7 +76,10 @@ class News:
 
     async def _resume(self, consumer: AIOKafkaConsumer) -> None:
         """Go on where the last consumer ended, so that nothing is lost between the two."""
-        if self._next_offset is None:
-            self._next_offset = await consumer.position(self._partition)
-        else:
+        if self._next_offset is not None:
             consumer.seek(self._partition, self._next_offset)
+        elif self._whole:
+            await consumer.seek_to_beginning(self._partition)
+        else:
+            await consumer.seek_to_end(self._partition)
+            self._next_offset = await consumer.position(self._partition)

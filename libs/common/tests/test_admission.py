@@ -7,7 +7,7 @@ import pytest
 
 from common.admission import NEWEST_MS, OLDEST_MS, Admission, Admitted, Headers, NeverAccepted, Rejected, Verdict
 from common.contracts.event import GRANT_HEADER
-from common.contracts.runs_v1 import RunRequested
+from common.contracts.runs_v1 import ReplyTo, RunRequested
 from common.identity import Signer, Verifier
 
 NOW = 1_795_448_484_123
@@ -63,6 +63,29 @@ def test_what_does_not_fit_is_rejected(
     verdict = judge(admission, headers, **changes)
     assert isinstance(verdict, Rejected)
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("topic", ["", ".mine", ".mine.too-1_2"])
+def test_a_reply_topic_of_the_workspace_is_admitted(admission: Admission, headers: Headers, topic: str) -> None:
+    reply_to = ReplyTo(partition=70, topic=f"runs.replies.{WORKSPACE}{topic}")
+    assert isinstance(judge(admission, headers, reply_to=reply_to), Admitted)
+
+
+@pytest.mark.parametrize(("reply_to", "reason"), [
+    (ReplyTo(partition=0, topic="runs.replies.v1"), "must be runs.replies."),
+    (ReplyTo(partition=0, topic=f"runs.replies.{uuid4()}"), "must be runs.replies."),
+    (ReplyTo(partition=0, topic=f"runs.replies.{WORKSPACE}x"), "must be runs.replies."),
+    (ReplyTo.model_construct(partition=0, instance="", topic="runs.completed.v1"), "malformed: reply_to.topic"),
+    (ReplyTo.model_construct(partition=0, instance="", topic="runs.replies.a/b"), "malformed: reply_to.topic"),
+    (ReplyTo(partition=12, instance="me"), "runs.replies.v1 has 12 partitions"),
+])  # fmt: skip
+def test_no_reply_goes_into_topics_of_others(
+    admission: Admission, headers: Headers, reply_to: ReplyTo, reason: str
+) -> None:
+    verdict = judge(admission, headers, reply_to=reply_to)
+    assert isinstance(verdict, Rejected)
+    assert reason in verdict.reason
+    assert verdict.workspace_id == WORKSPACE
 
 
 @pytest.mark.parametrize("headers", [[], [(GRANT_HEADER, b"forged")], [(GRANT_HEADER, b"\xff\xfe")]])

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
@@ -69,7 +70,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
     app.include_router(
-        routes(callers, clickhouse, Overviews(clickhouse, lambda: watermark.read_up_to), Runs(clickhouse, watermark))
+        routes(
+            callers,
+            clickhouse,
+            Overviews(clickhouse, lambda: watermark.read_up_to),
+            Runs(clickhouse, watermark),
+            Batches(clickhouse, watermark),
+        )
     )
     return app
 

@@ -20,7 +20,18 @@ from common.kafka import Record
 _TEXT_FIELDS = ("output", "response", "prompt_preview")
 
 RUNS = Table("runs", tuple(field for field in RunCompleted.model_fields if field not in _TEXT_FIELDS))
-TEXTS = Table("run_texts", ("workspace_id", "run_id", "execution_id", "accepted_at", *_TEXT_FIELDS))
+TEXTS = Table(
+    "texts",
+    ("workspace_id", "run_id", "execution_id", "accepted_at", "batch_id", "log_partition", "log_offset", *_TEXT_FIELDS),
+)
+BATCH_RUNS = Table(
+    "batch_runs",
+    (
+        *("workspace_id", "batch_id", "log_topic", "log_partition", "log_offset", "log_bytes", "run_id"),
+        *("execution_id", "custom_id", "accepted_at", "completed_at", "status", "operation", "provider", "model"),
+        *("served_model", "finish_reason", "truncated", "usage", "cost", "error", "latency_ms"),
+    ),
+)
 ACCEPTED = Table(
     "accepted",
     (
@@ -46,6 +57,7 @@ class Identity(BaseModel):
     status: str  # one that is missing would be stored as the first of its kind, succeeded
     accepted_at: Millis
     completed_at: Millis
+    batch_id: str | None = None
 
 
 class Row(NamedTuple):
@@ -54,6 +66,7 @@ class Row(NamedTuple):
     record: Record
     line: bytes
     hour: Hour
+    in_batch: bool = False
 
 
 class Refused(NamedTuple):
@@ -86,7 +99,7 @@ class Ingest:
         batch = await asyncio.to_thread(self._sort, records)
         refused = [
             *batch.refused,
-            *await self._insert(batch.completed, RUNS, TEXTS),
+            *await self._insert_completed(batch.completed),
             *await self._insert(batch.accepted, ACCEPTED),
         ]
         if batch.completed:
@@ -110,6 +123,12 @@ class Ingest:
         request = verdict.request
         line = request.model_dump_json(include=set(ACCEPTED.columns), exclude_none=True).encode()
         return Row(record, line, (request.workspace_id, hour_of(request.accepted_at)))
+
+    async def _insert_completed(self, rows: list[Row]) -> list[Refused]:
+        """Insert the runs, and those of batches once more in the order of the log, unless they were refused."""
+        refused = await self._insert(rows, RUNS, TEXTS)
+        bad = {id(one.record) for one in refused}
+        return [*refused, *await self._insert([r for r in rows if r.in_batch and id(r.record) not in bad], BATCH_RUNS)]
 
     async def _insert(self, rows: list[Row], *tables: Table) -> list[Refused]:
         """Insert into every table; take a batch that is refused apart until its bad rows stand alone."""
@@ -159,7 +178,20 @@ def _sort_completed(record: Record, batch: Batch) -> None:
         batch.refused.append(Refused(record, f"malformed: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"))
         return
     if run.operation != "check":
-        batch.completed.append(Row(record, line, (run.workspace_id, hour_of(run.accepted_at))))
+        hour = run.workspace_id, hour_of(run.accepted_at)
+        batch.completed.append(Row(record, _placed(record), hour, True) if run.batch_id else Row(record, line, hour))
+
+
+def _placed(record: Record) -> bytes:
+    """Return the record's JSON object with its place in the log, which readers of its batch go by."""
+    assert record.value is not None
+    place = b'{"log_topic":"%b","log_partition":%d,"log_offset":%d,"log_bytes":%d,' % (
+        record.topic.encode(),
+        record.partition,
+        record.offset,
+        len(record.value),
+    )
+    return place + record.value.lstrip()[1:]
 
 
 def _marks(rows: Iterable[Row]) -> Iterable[bytes]:

@@ -1,27 +1,40 @@
 """HTTP in: the gateway asks, for the workspace it names."""
 
+import asyncio
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
+from analytics.batches import Batches, Span
 from analytics.database import Database
 from analytics.keys import key_usage
 from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
 from common.callers import Callers
 from common.contracts.answers_v1 import Overview, Period, RunDetail, RunPage, Success, UsageCount
-from common.contracts.runs_v1 import Millis
+from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.runs_v1 import LATEST, Millis, Name
 from common.http import json_response
 from common.singleflight import Singleflight
 
 AUDIENCE = "analytics"
 LARGEST_PAGE = 200
+LARGEST_BATCH_PAGE = 5000
+
+Limit = Annotated[int, Query(ge=1, le=LARGEST_BATCH_PAGE)]
+Batch = Annotated[Name, Path()]
 
 
-def routes(callers: Callers, database: Database, overviews: Overviews, runs: Runs) -> APIRouter:
+def routes(callers: Callers, database: Database, overviews: Overviews, runs: Runs, batches: Batches) -> APIRouter:
     """Return the questions that the gateway may ask."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+    _about_runs(router, database, overviews, runs)
+    _about_batches(router, batches)
+    return router
+
+
+def _about_runs(router: APIRouter, database: Database, overviews: Overviews, runs: Runs) -> None:
     flights = Singleflight[bytes]()
 
     @router.get("/overview", response_model=Success[Overview])
@@ -49,4 +62,27 @@ def routes(callers: Callers, database: Database, overviews: Overviews, runs: Run
     async def keys(workspace: UUID) -> Response:
         return json_response(Success(data=await key_usage(database, workspace)).encode())
 
-    return router
+
+def _about_batches(router: APIRouter, batches: Batches) -> None:
+    @router.get("/batches/{batch}/rows", response_model=Success[BatchRows])
+    async def rows(
+        workspace: UUID, batch: Batch, after: str | None = None, limit: Limit = 1000, *, texts: bool = False
+    ) -> Response:
+        page = await batches.rows(workspace, batch, after, limit, texts=texts)
+        return json_response(await asyncio.to_thread(Success(data=page).encode))
+
+    @router.get("/batches/{batch}/accepted", response_model=Success[BatchAcceptance])
+    async def accepted(
+        workspace: UUID,
+        batch: Batch,
+        since: Millis = 0,
+        until: Millis = LATEST,
+        after: UUID | None = None,
+        limit: Limit = 1000,
+    ) -> Response:
+        page = await batches.accepted(workspace, batch, Span(since, until), after, limit)
+        return json_response(Success(data=page).encode())
+
+    @router.get("/batches/{batch}/totals", response_model=Success[BatchTotals])
+    async def totals(workspace: UUID, batch: Batch, since: Millis = 0, until: Millis = LATEST) -> Response:
+        return json_response(Success(data=await batches.totals(workspace, batch, Span(since, until))).encode())

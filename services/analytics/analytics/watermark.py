@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from analytics.batches import Stored
 from analytics.consumer import TOPICS
+from analytics.ingest import COMPLETED_TOPICS
 from common.ids import now_ms
 from common.singleflight import Singleflight
 
@@ -22,14 +25,20 @@ class Watermark:
     """Compares the group's committed offsets with the ends of the partitions, as the broker knows both.
 
     A commit carries the append time of the last record before it, so a partition that lags says how far it got.
-    `read_up_to` is in UTC milliseconds and never too late; 0 before the first look.
+    `read_up_to` is in UTC milliseconds and never too late; 0 before the first look. `stored` says of the completed
+    topics also which offsets that is, by the broker's own numbers instead of clocks.
     """
 
     def __init__(self, bootstrap: str, group: str) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._looks = Singleflight[None]()
-        self.read_up_to = 0
+        self.stored = Stored(0, {})
+
+    @property
+    def read_up_to(self) -> int:
+        """Everything appended before this time is stored."""
+        return self.stored.up_to
 
     async def run(self) -> None:
         """Look again and again, so that an answer never waits for the broker."""
@@ -78,7 +87,17 @@ class Watermark:
         committed = await self._admin.list_consumer_group_offsets(self._group)
         behind = {p: committed.get(p, _NOTHING) for p, end in ends.items() if committed.get(p, _NOTHING).offset < end}
         times = [_append_time(commit) for p, commit in behind.items() if not await self._expired(p, commit, ends[p])]
-        self.read_up_to = max(self.read_up_to, min(times, default=now))
+        self.stored = Stored(max(self.read_up_to, min(times, default=now)), self._offsets(committed))
+
+    def _offsets(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> dict[str, list[int]]:
+        """Return each completed partition's offset; one that was set back had been stored, and stays so."""
+        stored = {topic: list(offsets) for topic, offsets in self.stored.offsets.items()}
+        for part in self._partitions:
+            if part.topic in COMPLETED_TOPICS:
+                offsets = stored.setdefault(part.topic, [])
+                offsets.extend([0] * (part.partition + 1 - len(offsets)))
+                offsets[part.partition] = max(offsets[part.partition], committed.get(part, _NOTHING).offset)
+        return stored
 
     async def _expired(self, partition: TopicPartition, commit: OffsetAndMetadata, end: int) -> bool:
         """Whether nothing was ever committed because every record was dropped before this group existed."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
+from itertools import count as count_from
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -102,12 +103,13 @@ def grant(gateway_signer: Signer, workspace: UUID) -> tuple[str, bytes]:
 
 @pytest.fixture
 def as_record(grant: tuple[str, bytes]) -> AsRecord:
-    """Make of an event the record that Kafka would deliver."""
+    """Make of an event the record that Kafka would deliver: each at the next offset."""
+    offsets = count_from(0)
 
     def as_record(event: Event, topic: str = COMPLETED.name, value: bytes | None = None) -> Record:
         value = event.encode() if value is None else value
         headers = (*event.headers(), grant)
-        return ConsumerRecord(topic, 0, 0, now_ms(), 1, None, value, None, 0, len(value), headers)
+        return ConsumerRecord(topic, 0, next(offsets), now_ms(), 1, None, value, None, 0, len(value), headers)
 
     return as_record
 

@@ -7,7 +7,9 @@ from uuid import UUID
 import pytest
 
 from analytics import clickhouse as adapter
+from analytics import ingest
 from analytics.clickhouse import ClickHouse
+from analytics.database import Table
 from analytics.ingest import Ingest
 from analytics.overview import Overviews
 from analytics.sealer import Sealer
@@ -27,6 +29,9 @@ SELECT workspace_id, hour, provider, model, key_id, uniqExact(run_id), count(), 
 FROM runs FINAL GROUP BY workspace_id, hour, provider, model, key_id"""
 
 
+EARLIER_TEXTS = Table("run_texts", ("workspace_id", "run_id", "execution_id", "accepted_at", "output", "response"))
+
+
 async def test_repeats_that_were_counted_before_they_had_a_cost_get_one(
     clickhouse: tuple[str, str],
     verifier: Verifier,
@@ -37,6 +42,7 @@ async def test_repeats_that_were_counted_before_they_had_a_cost_get_one(
 ) -> None:
     migrations = list(adapter._migrations())
     monkeypatch.setattr(adapter, "_migrations", lambda: iter(migrations[:2]))
+    monkeypatch.setattr(ingest, "TEXTS", EARLIER_TEXTS)
     database = ClickHouse(*clickhouse)
     await database.migrate()
     run = completed(accepted_at=now_ms() - 3 * DAY_MS)
@@ -56,4 +62,6 @@ async def test_repeats_that_were_counted_before_they_had_a_cost_get_one(
     assert (totals.total_cost, totals.repeated_cost) == (Decimal("0.002"), Decimal("0.001"))
     later = Sealer(database, lambda: True, clock=lambda: now_ms() + 12 * 60_000)
     assert [await later.seal(), await later.seal()] == [1, 0]
+    texts = await database._run(lambda: database._client.query("SELECT run_id, output FROM texts").result_rows)
+    assert texts == [(run.run_id, "four")] * 2
     await database.close()

@@ -17,6 +17,7 @@ FAILURES = [
         ("api_key_expired", 424),
         ("model_not_found", 404), ("provider_timeout", 504), ("provider_unavailable", 502),
         ("provider_rejected", 400), ("grant_refused", 403), ("deadline_exceeded", 504), ("runner_fault", 500),
+        ("batch_cancelled", 409),
         ("a code of the future", 502),
 ]  # fmt: skip
 

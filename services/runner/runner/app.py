@@ -17,6 +17,7 @@ from common.http import ServiceClient, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.providers import Providers, ProviderSettings
+from runner.cancelled import CancelledBatches
 from runner.complete import Completions
 from runner.consumer import RunConsumer
 from runner.deltas import Deltas
@@ -33,6 +34,7 @@ from runner.parking import Parking
 from runner.pricing import price
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
+from runner.replies import OwnTopics, Replies
 from runner.settings import RunnerSettings
 from runner.vault import HttpVault
 
@@ -59,7 +61,9 @@ class Runner:
         self._vault = ServiceClient(str(settings.vault_url), "vault", speaker("runner", settings))
         leases = Leases(HttpVault(self._vault))
         self._publisher = Publisher(bootstrap)
-        self._completions = Completions(self._publisher)
+        self._own_topics = OwnTopics(bootstrap)
+        self._completions = Completions(self._publisher, Replies(self._publisher, self._own_topics))
+        self._cancelled = CancelledBatches(bootstrap, self._hurry)
         limits = Limits(settings.call_seconds)
         self._executor = Executor(
             self._providers,
@@ -67,10 +71,13 @@ class Runner:
             limits,
             self._price,
             Deltas(self._publisher),
+            self._cancelled,
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
-        self._dispatcher = Dispatcher(limits, self._carry_out, settings.runner_slots, self._stalled)
+        self._dispatcher = Dispatcher(
+            limits, self._carry_out, settings.runner_slots, self._stalled, self._cancelled.include
+        )
         runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
         self._admission = Admission(Verifier.load(settings.identity_dir))
         self._halt = Halt()
@@ -91,10 +98,9 @@ class Runner:
             for provider in self._providers.values():
                 stack.push_async_callback(provider.close)
             stack.push_async_callback(self._vault.close)
-            await self._publisher.start()
-            stack.push_async_callback(self._publisher.close)
-            await self._evictions.start()
-            stack.push_async_callback(self._evictions.close)
+            for part in (self._publisher, self._own_topics, self._evictions, self._cancelled):
+                await part.start()
+                stack.push_async_callback(part.close)
             beating = asyncio.create_task(self.consumer.beat())
             tasks = [asyncio.create_task(self.consumer.run()), asyncio.create_task(self._dispatcher.run())]
             try:
@@ -130,6 +136,9 @@ class Runner:
 
     def _stalled(self) -> bool:
         return self.consumer.stalled()
+
+    def _hurry(self) -> None:
+        self._dispatcher.wake()
 
     async def _give_up(self) -> None:
         calling = self._dispatcher.release()

@@ -1,29 +1,29 @@
 """How a run's end becomes known: first the journal, and once that is acknowledged, the one who waits."""
 
-from typing import Protocol, Unpack
+from typing import Protocol
 from uuid import UUID
 
 from aiokafka import TopicPartition
 
-from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
-from common.contracts.topics import MAX_VALUE_BYTES, REPLIES
+from common.contracts.topics import MAX_VALUE_BYTES
 from common.ids import now_ms
-from common.kafka import Extras
+from runner.replies import Sender
 
 
-class Sender(Protocol):
-    """Appends records."""
+class Replies(Protocol):
+    """Tells who waits."""
 
-    async def deliver(self, topic: str, value: bytes | None, **extras: Unpack[Extras]) -> None:
-        """Return once the broker has acknowledged, however long that takes."""
+    async def send(self, completed: RunCompleted, value: bytes, reply_to: ReplyTo) -> None:
+        """Send the completion, `value` encoded."""
 
 
 class Completions:
     """Publishes completions. A lost reply would lose no run, but would leave its caller waiting."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, replies: Replies) -> None:
         self._sender = sender
+        self._replies = replies
 
     async def start(self, run_id: UUID, journal: TopicPartition) -> None:
         """Append that the run is about to be called: should its end never be found, it must not be called again."""
@@ -38,8 +38,7 @@ class Completions:
         key, headers, value = completed.run_id.bytes, completed.headers(), _fitting(completed)
         await self._sender.deliver(journal.topic, value, key=key, headers=headers, partition=journal.partition)
         if reply_to is not None:
-            addressed = [*headers, (INSTANCE_HEADER, reply_to.instance.encode())]
-            await self._sender.deliver(REPLIES.name, value, key=key, headers=addressed, partition=reply_to.partition)
+            await self._replies.send(completed, value, reply_to)
 
 
 def _fitting(completed: RunCompleted) -> bytes:

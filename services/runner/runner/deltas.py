@@ -108,7 +108,9 @@ class Deltas:
     @asynccontextmanager
     async def telling(self, run: RunRequested) -> AsyncIterator[Telling]:
         """Yield what takes the events of one call; at the end of the block all of them have been sent."""
-        reply_to = None if run.batch_id is not None else run.reply_to
+        reply_to = run.reply_to
+        if reply_to is None or reply_to.topic is not None or run.batch_id is not None:
+            reply_to = None
         telling = Telling(self._sender, run.run_id, reply_to)
         if reply_to is None:
             yield telling

@@ -12,6 +12,7 @@ from uuid import UUID
 from aiokafka import TopicPartition
 
 from common.admission import Admitted
+from common.contracts.runs_v1 import RunRequested
 from common.contracts.topics import is_bulk
 from runner.journal import journal_of
 from runner.limits import Flow, flow_of
@@ -111,6 +112,7 @@ class Waiting:
 
     turn: Turn
     go: Callable[[], None]
+    expendable: Callable[[RunRequested], bool]
 
     @property
     def flow(self) -> Flow:
@@ -119,8 +121,9 @@ class Waiting:
 
     @property
     def deadline(self) -> int:
-        """From then on it need not wait: it ends (UTC ms)."""
-        return self.turn.admitted.request.deadline
+        """From then on it need not wait: it ends (UTC ms). At once, if it need not be called any more."""
+        request = self.turn.admitted.request
+        return 0 if self.expendable(request) else request.deadline
 
     @property
     def bulk(self) -> bool:
@@ -148,11 +151,19 @@ CarryOut = Callable[[Turn, Slot], Awaitable[None]]
 class Dispatcher:
     """Takes turns from the schedule, at most `slots` at once. A turn that fails stays unfinished: it comes again."""
 
-    def __init__(self, limits: Limits, carry_out: CarryOut, slots: int, stalled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        carry_out: CarryOut,
+        slots: int,
+        stalled: Callable[[], bool],
+        expendable: Callable[[RunRequested], bool],
+    ) -> None:
         self._schedule: Schedule[Waiting] = Schedule(limits.wait)
         self._limits = limits
         self._carry_out = carry_out
         self.stalled = stalled
+        self._expendable = expendable
         self._free = asyncio.Semaphore(slots)
         self._tasks: dict[asyncio.Task[None], InHand] = {}
         self._in_hand: dict[UUID, InHand] = {}
@@ -179,7 +190,11 @@ class Dispatcher:
 
     def offer(self, turn: Turn) -> None:
         """Schedule the run."""
-        self._schedule.put(Waiting(turn, partial(self._begin, turn)))
+        self._schedule.put(Waiting(turn, partial(self._begin, turn), self._expendable))
+
+    def wake(self) -> None:
+        """Look again who waits: some need not any more."""
+        self._schedule.wake()
 
     def release(self) -> dict[TopicPartition, list[UUID]]:
         """Give every partition up: forget what waits, and return by journal the runs that are still being called."""
@@ -255,7 +270,7 @@ class Dispatcher:
             mine.in_slot = True
             entering.set_result(None)
 
-        self._schedule.put(Waiting(mine.turns[-1], go), first=True)
+        self._schedule.put(Waiting(mine.turns[-1], go, self._expendable), first=True)
         await entering
 
     async def drain(self, seconds: float) -> list[Turn]:

@@ -10,6 +10,7 @@ from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import UNVERIFIED, Cost, RunCompleted, RunRequested
 from common.errors import (
+    BatchWasCancelled,
     CallOutcomeUnknown,
     DeadlineExceeded,
     GrantRefused,
@@ -85,6 +86,13 @@ class Deltas(Protocol):
         """Yield what takes the events of one call; at the end of the block all of them have been sent."""
 
 
+class Cancelled(Protocol):
+    """Which batches were cancelled."""
+
+    def include(self, run: RunRequested) -> bool:
+        """Whether the run's is one of them."""
+
+
 class Executor:
     """Carries runs out. Times of calls are in seconds."""
 
@@ -95,6 +103,7 @@ class Executor:
         limits: Limits,
         price: Pricer,
         deltas: Deltas,
+        cancelled: Cancelled,
         *,
         call_seconds: float,
         previews: bool = True,
@@ -104,6 +113,7 @@ class Executor:
         self._limits = limits
         self._price = price
         self._deltas = deltas
+        self._cancelled = cancelled
         self._call_seconds = call_seconds
         self._previews = previews
 
@@ -138,10 +148,16 @@ class Executor:
             self._check_time(progress.run)
             progress.lease = await self._lease(admitted, slot)
             slot.check()
+            self._check_batch(admitted.request)
             failure = await self._attempt(provider, progress, progress.lease)
             if failure is None:
                 return
             await self._wait(failure, progress, slot)
+
+    def _check_batch(self, run: RunRequested) -> None:
+        """Raise if nothing of the run's batch shall be called any more."""
+        if self._cancelled.include(run):
+            raise BatchWasCancelled("the batch was cancelled before the call began")
 
     def _check_time(self, run: RunRequested) -> None:
         """Raise unless an attempt may start now."""
@@ -165,6 +181,7 @@ class Executor:
         """Return a lease; a vault that is away is waited for until the deadline."""
         run = admitted.request
         while True:
+            self._check_batch(run)
             if (fault := admitted.grant.fault(time.time())) is not None:
                 raise GrantRefused(f"{fault}: so it was when the run's turn came")
             try:

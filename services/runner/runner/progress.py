@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested, Status
-from common.errors import DeadlineExceeded, RunFailed, RunnerFault, TallyrunError
+from common.errors import BatchWasCancelled, DeadlineExceeded, RunFailed, RunnerFault, TallyrunError
 from common.ids import new_id, now_ms
 from runner.providers import Answer, CallFailed
 
@@ -90,6 +90,8 @@ class Progress:
 def _status(error: TallyrunError | None) -> Status:
     if error is None:
         return "succeeded"
+    if isinstance(error, BatchWasCancelled):
+        return "cancelled"
     return "expired" if isinstance(error, DeadlineExceeded) else "failed"
 
 

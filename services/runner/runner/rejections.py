@@ -7,7 +7,7 @@ from prometheus_client import Counter
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import REJECTED
 from common.kafka import Record
-from runner.complete import Sender
+from runner.replies import Sender
 
 log = logging.getLogger(__name__)
 

@@ -122,11 +122,28 @@ class Log:
         return [event for delta in self.deltas for event in delta.events]
 
 
+class Cancelled:
+    """The batches that a test has cancelled, by their ids alone."""
+
+    def __init__(self) -> None:
+        self.batches: set[str] = set()
+
+    def include(self, run: RunRequested) -> bool:
+        return run.batch_id in self.batches
+
+
 def executor(
     providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10, sender: Log | None = None
 ) -> Executor:
-    deltas = Deltas(sender or Log())
-    return Executor(providers, leases or Leaser(), Limits(call_seconds), five_cents, deltas, call_seconds=call_seconds)
+    return Executor(
+        providers,
+        leases or Leaser(),
+        Limits(call_seconds),
+        five_cents,
+        Deltas(sender or Log()),
+        Cancelled(),
+        call_seconds=call_seconds,
+    )
 
 
 async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
@@ -265,9 +282,9 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
     def broken(run: RunRequested, answer: Answer) -> Cost:
         raise ZeroDivisionError
 
-    completed = await Executor(providers, Leaser(), Limits(10), broken, Deltas(Log()), call_seconds=10).execute(
-        run(), Slot()
-    )
+    deltas = Deltas(Log())
+    executor = Executor(providers, Leaser(), Limits(10), broken, deltas, Cancelled(), call_seconds=10)
+    completed = await executor.execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
     assert completed.output

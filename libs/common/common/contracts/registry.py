@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from common.contracts import audit_v1, credentials_v1, runs_v1
+from common.contracts import audit_v1, batches_v1, credentials_v1, runs_v1
 
 FOLDER = Path(__file__).parent
 CONTRACTS: dict[str, type[BaseModel]] = {
@@ -16,6 +16,7 @@ CONTRACTS: dict[str, type[BaseModel]] = {
     "runs.v1.handover": runs_v1.Handover,
     "runs.v1.rejected": runs_v1.RunRejected,
     "runs.v1.started": runs_v1.RunStarted,
+    "batches.v1.cancelled": batches_v1.BatchCancelled,
     "credentials.v1.changed": credentials_v1.CredentialsChanged,
     "audit.v1.heads": audit_v1.AuditHeads,
     "credentials.v1.grant_revoked": credentials_v1.GrantRevoked,

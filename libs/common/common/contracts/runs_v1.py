@@ -11,7 +11,8 @@ from common.contracts.event import Event
 Operation = Literal["chat", "messages", "check"]
 Status = Literal["succeeded", "failed", "cancelled", "expired"]
 Name = Annotated[str, Field(max_length=256)]
-Millis = Annotated[int, Field(ge=0, le=4_102_444_800_000, description="UTC milliseconds, before the year 2100")]
+LATEST = 4_102_444_800_000
+Millis = Annotated[int, Field(ge=0, le=LATEST, description="UTC milliseconds, before the year 2100")]
 Tokens = Annotated[int, Field(ge=0, le=2**40)]
 Labels = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], Name], Field(max_length=32)]
 
@@ -28,10 +29,15 @@ class _Part(BaseModel):
 
 
 class ReplyTo(_Part):
-    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there."""
+    """Where the completion is awaited: a partition of `runs.replies.v1`, and the replica that waits there.
+
+    Internal services may name a `topic` of their own, `runs.replies.<workspace id>` or one that begins with that and a
+    dot, so that nobody can have a runner write anywhere else; `instance` then is whatever tells their readers apart.
+    """
 
     partition: int = Field(ge=0)
-    instance: str = Field(max_length=64)
+    instance: str = Field("", max_length=64)
+    topic: str | None = Field(None, max_length=249, pattern=r"^runs\.replies\.[A-Za-z0-9._-]+$")
 
 
 class RunRequested(Event):

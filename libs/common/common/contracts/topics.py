@@ -57,7 +57,13 @@ REQUESTED = Topic(
 BATCHED = Topic("runs.batched.v1", PARTITIONS, 7 * DAY_MS, ("gateway", "internal services"), ("runner", "analytics"))
 COMPLETED = Topic("runs.completed.v1", PARTITIONS, 14 * DAY_MS, ("runner", "gateway"), ("analytics",))
 REPLIES = Topic("runs.replies.v1", PARTITIONS, DAY_MS // 24, ("runner",), ("gateway",))
+OWN_REPLIES = "runs.replies."
+"""Reply topics of publishers' own begin with this and their workspace's id. Operators make them."""
+
 REJECTED = Topic("runs.rejected.v1", 1, 14 * DAY_MS, ("runner", "analytics"), ("gateway",))
+BATCHES_CANCELLED = Topic("batches.cancelled.v1", 1, None, ("gateway",), ("runner",))
+"""Compacted: a run may come again from the rejected ones long after its batch was cancelled."""
+
 CREDENTIALS_CHANGED = Topic("credentials.changed.v1", 1, 7 * DAY_MS, ("vault",), ("runner",))
 AUDIT_HEADS = Topic("audit.heads.v1", 1, 400 * DAY_MS, ("vault",), ("operators",))
 """Not compacted: a row that was rewritten is found by any head published after it, the oldest included."""
@@ -92,5 +98,5 @@ def completed_for(topic: str) -> str:
 
 TOPICS = (
     *(topic for generation in GENERATIONS for topic in generation.topics),
-    *(REPLIES, REJECTED, CREDENTIALS_CHANGED, AUDIT_HEADS),
+    *(REPLIES, REJECTED, BATCHES_CANCELLED, CREDENTIALS_CHANGED, AUDIT_HEADS),
 )
