@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
 import psutil
@@ -19,7 +19,10 @@ STREAMS = 30
 CALLERS = 16
 SECONDS = 4
 
-First = Callable[[], Awaitable[tuple[float, float]]]
+Times = tuple[float, float]
+"""In ms: to the first event, and to the end."""
+
+First = Callable[[], Awaitable[Times]]
 
 
 def measure() -> list[Row]:
@@ -36,11 +39,16 @@ async def _measure(tested: Bed) -> list[Row]:
         ours = _reader(session, f"{tested.stack.url}/v1", "openai/gpt-4o-mini", token)
         direct = _reader(session, f"{tested.simulator.url}/v1", "gpt-4o-mini", "works")
         await _times(ours, 5)
-        rounds = [(await _times(ours, STREAMS), await _times(direct, STREAMS)) for _ in range(ROUNDS)]
+        whole_run = _whole(session, f"{tested.stack.url}/v1", token)
+        rounds = [
+            (await _times(ours, STREAMS), await _times(direct, STREAMS), await _times(whole_run, STREAMS))
+            for _ in range(ROUNDS)
+        ]
         spent, spent_by = await _cpu(tested, ours)
     bare = await _bare_cpu(tested)
     first, whole = (_median(rounds, figure) for figure in (0, 1))
     return [
+        Row("run without a stream, 1 caller: p50 ms", _alone(rounds), None, "", ""),
         Row("stream, 1 caller: p50 ms to the first event", *first, "straight from the provider", ""),
         Row("stream, 1 caller: added p50 ms to the first event", first[0] - first[1], None, "", "≤ 7"),
         Row("stream, 1 caller: p50 ms to the end", *whole, "straight from the provider", ""),
@@ -54,7 +62,7 @@ def _reader(session: aiohttp.ClientSession, base_url: str, model: str, key: str)
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": WORDS}]}
     headers = {"authorization": f"Bearer {key}"}
 
-    async def read() -> tuple[float, float]:
+    async def read() -> Times:
         began, first = time.perf_counter(), 0.0
         async with session.post(f"{base_url}/chat/completions", json=body, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
@@ -67,13 +75,33 @@ def _reader(session: aiohttp.ClientSession, base_url: str, model: str, key: str)
     return read
 
 
-async def _times(read: First, count: int) -> tuple[float, float]:
+async def _times(read: First, count: int) -> Times:
     """Return the medians of so many streams, one after the other."""
     seen = [await read() for _ in range(count)]
     return statistics.median(first for first, _ in seen), statistics.median(end for _, end in seen)
 
 
-def _median(rounds: list[tuple[tuple[float, float], tuple[float, float]]], figure: int) -> tuple[float, float]:
+def _whole(session: aiohttp.ClientSession, base_url: str, token: str) -> First:
+    """Return what asks for an answer in one piece: the provider writes that without a pause."""
+    body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": WORDS}]}
+
+    async def read() -> Times:
+        began = time.perf_counter()
+        asked = session.post(f"{base_url}/chat/completions", json=body, headers={"authorization": f"Bearer {token}"})
+        async with asked as answer:
+            assert answer.status == 200, await answer.text()
+            await answer.read()
+        took = (time.perf_counter() - began) * 1000
+        return took, took
+
+    return read
+
+
+def _alone(rounds: Sequence[tuple[Times, ...]]) -> float:
+    return statistics.median(round_[2][0] for round_ in rounds)
+
+
+def _median(rounds: Sequence[tuple[Times, ...]], figure: int) -> Times:
     """Return one figure's median over the rounds: ours, and the comparison's."""
     ours, direct = (statistics.median(round_[side][figure] for round_ in rounds) for side in (0, 1))
     return ours, direct
