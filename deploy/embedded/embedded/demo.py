@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from embedded.api import Api, RefusedError
+from embedded.batch import Answer, run_batch
 from embedded.books import counted, since, written
 from embedded.prompts import PROVIDERS, Prompt, prompts
 from embedded.report import show_agreement, show_overview
@@ -27,17 +28,15 @@ SIMULATED = (
     "the answers are not from a model, and nobody is charged."
 )
 
-Answer = tuple[str, dict[str, Any]]
-"""The model that was asked for, and the data (or the error) of the run's answer."""
-
 
 async def demo(stack: Stack, console: Console, show_addresses: Callable[[], Awaitable[int]]) -> int:
     """Do the main job against a running stack; return 0 if the overview equals the sum of the runs' answers."""
     console.print(f"\n{SIMULATED}", style="yellow")
-    async with Api(stack.url, stack.home.admin_token.read_text().strip()) as api:
+    token = stack.home.admin_token.read_text().strip()
+    async with Api(stack.url, token) as api:
         await _connect(api, console)
         before = counted(await api.overview(PERIOD))
-        answers = written(await _run_all(api, console))
+        answers = written([*await _run_all(api, console), *await run_batch(stack.url, token, console)])
         overview = await _once_counted(api, console)
     show_overview(console, overview, f"What it cost, last {PERIOD} (simulated provider)")
     agreed = show_agreement(console, answers, since(before, counted(overview)))
