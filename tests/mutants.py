@@ -64,6 +64,42 @@ MUTANTS = (
         f"{RUNNER_TESTS}/test_delivery.py::test_calls_that_run_are_finished_before_the_runner_leaves",
     ),
     Mutant(
+        "the look at cancelled batches before a call",
+        "services/runner/runner/execute.py",
+        "        if self._cancelled.include(run):\n",
+        "        if self._cancelled.include(run) and not run.batch_id:\n",
+        f"{RUNNER_TESTS}/test_cancelled.py::test_within_a_second_of_the_cancellation_no_call_starts",
+    ),
+    Mutant(
+        "cancelled batches from the beginning",
+        "services/runner/runner/cancelled.py",
+        ", whole=True)",
+        ")",
+        f"{RUNNER_TESTS}/test_cancelled.py"
+        "::test_what_was_cancelled_before_a_runner_starts_is_known_before_its_first_call",
+    ),
+    Mutant(
+        "a batch's rows up to what is stored",
+        "services/analytics/analytics/queries/batch_rows.sql",
+        " AND first < {stored:Array(UInt64)}[log_partition + 1]\n",
+        "\n",
+        f"{ANALYTICS_TESTS}/test_batches.py::test_what_is_not_known_to_be_stored_waits_for_the_next_look",
+    ),
+    Mutant(
+        "an execution's first place alone",
+        "services/analytics/analytics/queries/batch_rows.sql",
+        "            GROUP BY log_partition, execution_id\n",
+        "            GROUP BY log_partition, execution_id, log_offset\n",
+        f"{ANALYTICS_TESTS}/test_batches.py::test_an_execution_that_was_appended_twice_is_one_row_for_every_reader",
+    ),
+    Mutant(
+        "reply topics of the workspace alone",
+        "libs/common/common/admission.py",
+        '    return f"reply_to.topic: it must be {own}, or begin with that and a dot"\n',
+        "    return None\n",
+        "libs/common/tests/test_admission.py::test_no_reply_goes_into_topics_of_others",
+    ),
+    Mutant(
         "dirty before commit",
         "services/analytics/analytics/consumer.py",
         "        for refused in await self._stored(records):\n"

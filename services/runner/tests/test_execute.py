@@ -405,6 +405,19 @@ async def test_where_nobody_waits_a_broken_stream_is_tried_again(
         assert (completed.status, len(completed.attempts), log.deltas) == ("succeeded", 2, [])
 
 
+@pytest.mark.parametrize("changes", [
+    {"reply_to": ReplyTo(partition=0, topic=f"runs.replies.{WORKSPACE}")},
+    {"reply_to": ReplyTo(partition=0, instance="me"), "batch_id": "batch_1"},
+])  # fmt: skip
+async def test_no_pieces_go_into_a_topic_of_the_publishers_own_or_for_a_batch(
+    providers: dict[str, Provider], changes: dict[str, Any]
+) -> None:
+    log = Log()
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Name a river."}], "stream": True}
+    completed = await executor(providers, sender=log).execute(run(body=body, **changes), Slot())
+    assert (completed.status, log.deltas) == ("succeeded", [])
+
+
 async def test_pieces_that_cannot_be_sent_do_not_stop_the_run(providers: dict[str, Provider]) -> None:
     log = Log()
     log.away = True
