@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-import time
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Any
 
-from common.contracts.batch_answers_v1 import BatchAcceptance, BatchAccepted, BatchRows, BatchTotals
 from common.contracts.runs_v1 import RunCompleted
 from common.errors import TooLarge, Unavailable
 from common.ids import now_ms
@@ -21,8 +18,8 @@ from gateway.batches.lease import Lease
 from gateway.batches.rows import LineFault, Request, RowReader, pinned
 from gateway.batches.sending import Sending
 from gateway.batches.states import RowState
+from gateway.batches.truth import BatchLog, Truth
 from gateway.publish import CancelledLog
-from gateway.quote import History
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +27,8 @@ AT_ONCE = 100
 BYTES_AT_ONCE = 4 * 1024 * 1024
 IDLE_SECONDS = 0.05
 PAUSED_SECONDS = 0.2
-TRUTH_SECONDS = 2.0
-LAST_TRUTH_SECONDS = 0.25
-"""When nothing is left to wait for but analytics itself."""
-
-PAGE = 1000
-MARGIN_MS = 1_000
-"""How much further than a moment analytics must have read, since its clock is not the database's."""
-
 LOST_MS = 15 * 60_000
 """After the deadline no call starts; by then the longest has ended (600 s, and what the runner adds)."""
-
-
-class BatchLog(History, Protocol):
-    """What analytics knows of a batch."""
-
-    async def batch_rows(
-        self, workspace_id: UUID, batch_id: str, after: str | None, limit: int, *, texts: bool
-    ) -> BatchRows:
-        """Return a page of what ended, behind the cursor's place in the log."""
-
-    async def batch_accepted(
-        self, workspace_id: UUID, batch_id: str, since: int, until: int, after: str | None
-    ) -> BatchAcceptance:
-        """Return a page of the runs that reached the log, of those accepted within these times (UTC ms)."""
-
-    async def batch_totals(self, workspace_id: UUID, batch_id: str, since: int, until: int) -> BatchTotals:
-        """Return the batch's sums, of the runs accepted within these times (UTC ms)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +53,7 @@ class Feeder:
         self._course = course
         self._parts = parts
         self._reader: RowReader = pinned(lease.batch, parts.providers)
-        self._cursor: str | None = None
+        self._truth = Truth(lease, course, parts.analytics)
         self._paused = lease.batch.state == "paused"
         self._cancel_told = False
 
@@ -89,9 +61,9 @@ class Feeder:
         """Return True once every row is final, False if told to stop before."""
         with self._parts.sending.replies.of_batch(self._lease.batch.id, self._told):
             if after_crash:
-                await self._recover()
+                await self._truth.recover()
             self._lease.told = self._stored
-            following = asyncio.create_task(self._follow(), name=f"truth of {self._lease.batch.id}")
+            following = asyncio.create_task(self._truth.follow(), name=f"truth of {self._lease.batch.id}")
             try:
                 while not self.stopping and not self._over():
                     if following.done():
@@ -207,83 +179,3 @@ class Feeder:
 
     def _told(self, run: RunCompleted) -> None:
         self._course.told(run, now_ms())
-
-    async def _follow(self) -> None:
-        """Read the truth, page by page, for ever."""
-        while True:
-            try:
-                more = await self._read_page()
-                await self._settle()
-            except Unavailable as error:
-                more = False
-                log.warning("analytics does not tell of a batch: %s", error.message)
-            if not more:
-                await self._rest()
-
-    async def _rest(self) -> None:
-        """Wait for the next look at the truth: not for long when nothing but that is missing."""
-        until = time.monotonic() + TRUTH_SECONDS
-        await asyncio.sleep(LAST_TRUTH_SECONDS)
-        while time.monotonic() < until and not self._awaited():  # noqa: ASYNC110 - replies come at any time
-            await asyncio.sleep(LAST_TRUTH_SECONDS)
-
-    def _awaited(self) -> bool:
-        return self._course.budget.unconfirmed and not self._course.states.flights
-
-    async def _read_page(self) -> bool:
-        """Take in a page; return whether there is more."""
-        batch = self._lease.batch
-        page = await self._parts.analytics.batch_rows(batch.workspace_id, batch.id, self._cursor, PAGE, texts=False)
-        now = now_ms()
-        for row in page.rows:
-            self._course.shown(row, now)
-        self._cursor, self._course.read_up_to = page.next_cursor, page.read_up_to
-        return len(page.rows) == PAGE
-
-    async def _settle(self) -> None:
-        """Find out what became of rows that nobody acknowledged, once nothing can be appended of them any more."""
-        read_up_to = self._course.read_up_to or 0
-        unsure = {
-            row: flight.accepted_at
-            for row, flight in self._course.states.flights.items()
-            if flight.unsure_until is not None and read_up_to > flight.unsure_until + MARGIN_MS
-        }
-        if not unsure:
-            return
-        await self._find_accepted(min(unsure.values()), max(unsure.values()) + 1, set(unsure))
-
-    async def _find_accepted(self, since: int, until: int, unsure: set[int]) -> None:
-        found = {
-            self._course.index.find(run.custom_id)
-            for run in await self._accepted(since, until)
-            if self._course.is_current(run.run_id, run.custom_id)
-        }
-        for row in unsure & self._course.states.flights.keys():
-            if row in found:
-                flight = self._course.states.flights[row]
-                self._course.states.flights[row] = replace(flight, unsure_until=None)
-            else:
-                self._course.unsent(row, now_ms())
-
-    async def _accepted(self, since: int, until: int) -> list[BatchAccepted]:
-        batch, found = self._lease.batch, list[BatchAccepted]()
-        after: str | None = None
-        while True:
-            page = await self._parts.analytics.batch_accepted(batch.workspace_id, batch.id, since, until, after)
-            found += page.rows
-            if (after := page.next_cursor) is None:
-                return found
-
-    async def _recover(self) -> None:
-        """Learn what an earlier owner sent, once everything that it could send is known; feed only what is missing."""
-        batch = self._lease.batch
-        while True:
-            if await self._read_page():
-                continue
-            if (self._course.read_up_to or 0) > self._lease.owned_until + MARGIN_MS:
-                break
-            await asyncio.sleep(LAST_TRUTH_SECONDS)
-        for run in await self._accepted(batch.created_at, now_ms() + 1):
-            self._course.accepted(run.run_id, run.custom_id)
-        if batch.state != "paused":
-            self._course.states.resume(now_ms())

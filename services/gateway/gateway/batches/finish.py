@@ -7,10 +7,10 @@ from dataclasses import replace
 from common.contracts.runs_v1 import Status
 from common.ids import now_ms
 from gateway.batches.batch import Batch, Progress, State
-from gateway.batches.feeder import BatchLog
 from gateway.batches.files import Draft, Files, StoredFile
 from gateway.batches.output import has_answer, line
 from gateway.batches.results import Results
+from gateway.batches.truth import BatchLog
 
 OUTPUT = "batch_output"
 

@@ -11,11 +11,11 @@ from common.contracts.runs_v1 import Status
 from common.contracts.topics import MAX_BODY_BYTES
 from gateway.batches.again import End, may_come_again
 from gateway.batches.batch import Batch
-from gateway.batches.feeder import BatchLog
 from gateway.batches.files import Files
 from gateway.batches.index import digest
 from gateway.batches.lines import lines
 from gateway.batches.rounds import round_of
+from gateway.batches.truth import BatchLog
 
 PAGE = {True: 200, False: 1000}
 """Rows a page, with texts and without."""

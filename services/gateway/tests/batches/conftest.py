@@ -47,7 +47,13 @@ def answered(request: RunRequested) -> RunCompleted:
     choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
     chat = {"id": "x", "object": "chat.completion", "created": 1, "model": request.model, "choices": [choice]}
     usage = {"input_tokens": 10, "output_tokens": 5}
-    message = {"id": "m", "type": "message", "role": "assistant", "model": request.model, "stop_reason": "end_turn"}
+    message: Told = {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": request.model,
+        "stop_reason": "end_turn",
+    }
     message |= {"content": [{"type": "text", "text": said}], "usage": usage, "stop_sequence": None}
     return completed(request, output=said, response=json.dumps(chat if request.operation == "chat" else message))
 

@@ -152,7 +152,8 @@ class Feeding(RuleBasedStateMachine):
     @rule(data=st.data())
     def again(self, data: Any) -> None:
         before = [self.states[row] for row in range(self.ROWS)], dict(self.states.flights)
-        self.states.ended(*data.draw(st.sampled_from(self.ends)), self.now)
+        row, number, end = data.draw(st.sampled_from(self.ends))
+        self.states.ended(row, number, end, self.now)
         assert before == ([self.states[row] for row in range(self.ROWS)], dict(self.states.flights))
 
     @rule(later=st.integers(1, DEADLINE // 4))
