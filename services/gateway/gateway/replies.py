@@ -72,7 +72,8 @@ class Replies:
         try:
             yield
         finally:
-            del self._batches[batch_id]
+            if self._batches.get(batch_id) == told:  # an owner who lost its lease may still go about beside the next one
+                del self._batches[batch_id]
 
     @contextmanager
     def follow(self, run_id: UUID) -> Iterator[Pieces]:
