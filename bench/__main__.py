@@ -5,11 +5,12 @@
 
 import sys
 
-from bench import accept, batch, bulk, fairness, goodput, leases, memory, sync, vault
+from bench import accept, batch, bulk, fairness, goodput, leases, memory, stream, sync, vault
 from bench.report import RESULTS, keep
 
 QUICK = {
     "sync": sync.measure,
+    "stream": stream.measure,
     "leases": leases.measure,
     "accept": accept.measure,
     "bulk": bulk.measure,

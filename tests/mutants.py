@@ -18,6 +18,7 @@ EMBEDDED = "deploy/embedded"
 TESTS_FAILED = 1
 """pytest's exit code. 2 to 5 are errors of collection, of usage, or "no tests": none of them kills a mutant."""
 
+GATEWAY_TESTS = "services/gateway/tests"
 RUNNER_TESTS = "services/runner/tests"
 ANALYTICS_TESTS = "services/analytics/tests"
 VAULT_TESTS = "services/vault/tests"
@@ -240,6 +241,74 @@ MUTANTS = (
         "        if number < self._rounds[row] or self._states[row] >= RowState.SUCCEEDED:\n",
         "        if self._states[row] >= RowState.SUCCEEDED:\n",
         f"{BATCH_TESTS}/test_limits.py::TestFeeding::runTest",
+        "the gap in a stream",
+        "services/gateway/gateway/online.py",
+        "        if delta.first > self._next:\n",
+        "        if delta.first > self._next + len(delta.events):\n",
+        f"{GATEWAY_TESTS}/test_online.py::test_a_piece_that_is_lost_is_an_error",
+    ),
+    Mutant(
+        "the last piece of a stream",
+        "services/gateway/gateway/online.py",
+        "        if self._next and not self._whole:\n",
+        "        if self._next and self._next < 0:\n",
+        f"{GATEWAY_TESTS}/test_online.py::test_a_piece_that_is_lost_is_an_error",
+    ),
+    Mutant(
+        "the call that a piece is of",
+        "services/gateway/gateway/online.py",
+        "        if delta.call_id != self._call_id:\n",
+        "        if delta.call_id == delta.run_id:\n",
+        f"{GATEWAY_TESTS}/test_online.py::test_a_piece_that_is_lost_is_an_error",
+    ),
+    Mutant(
+        "usage is for who asked",
+        "services/gateway/gateway/translate/chat_stream.py",
+        '        chunk.pop("usage", None)\n',
+        "",
+        f"{GATEWAY_TESTS}/test_online.py::test_a_stream",
+    ),
+    Mutant(
+        "what is left over",
+        "services/gateway/gateway/translate/to_message.py",
+        "    fields.finish()\n    return message\n",
+        "    return message\n",
+        f"{GATEWAY_TESTS}/test_translate.py::test_a_field_without_a_counterpart_is_named",
+    ),
+    Mutant(
+        "errors by path, before routing",
+        "libs/common/common/http.py",
+        "            return await self._answer(scope, self._error())(scope, receive, send)\n",
+        "            return await error_response(self._error())(scope, receive, send)\n",
+        f"{GATEWAY_TESTS}/test_compatible.py::test_errors_before_and_by_routing",
+    ),
+    Mutant(
+        "no second beginning",
+        "services/runner/runner/execute.py",
+        "        if progress.told or (",
+        "        if (",
+        f"{RUNNER_TESTS}/test_execute.py::test_a_stream_that_breaks_off_is_not_tried_again",
+    ),
+    Mutant(
+        "the end of a stream",
+        "services/runner/runner/providers/stream.py",
+        "    if is_stream(response) and not assembly.done:\n",
+        "    if not is_stream(response) and not assembly.done and heard is None:\n",
+        f"{RUNNER_TESTS}/test_execute.py::test_a_stream_that_breaks_off_is_not_tried_again",
+    ),
+    Mutant(
+        "usage is always asked for",
+        "services/runner/runner/providers/openai.py",
+        "_with_usage(body), callee",
+        "body, callee",
+        f"{RUNNER_TESTS}/test_execute.py::test_a_streamed_answer_is_the_same_in_the_end",
+    ),
+    Mutant(
+        "the key in an event",
+        "services/runner/runner/providers/stream.py",
+        "            self._heard(self._callee.hide(data))\n",
+        "            self._heard(data)\n",
+        f"{RUNNER_TESTS}/test_providers.py::test_a_stream_hides_the_key",
     ),
 )
 

@@ -63,13 +63,6 @@ def connected(command: Command) -> Command:
 
 
 @pytest.fixture
-def quotes(stranger: Client) -> None:
-    """A gateway that quotes."""
-    if stranger.call("POST", "/api/batches/quote", {"fileId": "file-none"}).status == 405:
-        pytest.skip("this gateway does not quote: POST /api/batches/quote is not there")
-
-
-@pytest.fixture
 def rows(tmp_path: Path, unique: str) -> Path:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{unique} {number}", "id": number}) + "\n" for number in range(200)))
@@ -111,7 +104,6 @@ def test_from_a_key_to_its_prompts(connected: Command, simulator: Simulator, uni
     assert connected("prompt", unique, "-m", MODEL).returncode in (2, 3)
 
 
-@pytest.mark.usefixtures("quotes")
 def test_a_killed_run_is_taken_up_again_and_paid_once(
     connected: Command, simulator: Simulator, rows: Path, unique: str, tmp_path: Path, stranger: Client
 ) -> None:
@@ -139,7 +131,6 @@ def test_a_killed_run_is_taken_up_again_and_paid_once(
     assert (share["runs"], Decimal(str(share["cost"]))) == (200, Decimal(str(told["cost"])))
 
 
-@pytest.mark.usefixtures("quotes")
 def test_a_run_outlives_its_gateway(
     connected: Command, stack: Stack, simulator: Simulator, rows: Path, unique: str, tmp_path: Path
 ) -> None:
@@ -155,7 +146,6 @@ def test_a_run_outlives_its_gateway(
     assert Counter(ids_in(out)) == Counter(str(number) for number in range(200))
 
 
-@pytest.mark.usefixtures("quotes")
 def test_only_what_failed_is_run_again(
     connected: Command, simulator: Simulator, rows: Path, unique: str, tmp_path: Path
 ) -> None:
@@ -173,7 +163,6 @@ def test_only_what_failed_is_run_again(
     assert connected("retry", batch, "--expired").returncode == 2, "nothing expired"
 
 
-@pytest.mark.usefixtures("quotes")
 def test_a_cancelled_batch_ends(connected: Command, simulator: Simulator, rows: Path, unique: str) -> None:
     simulator.when(unique, latency_ms=1000)
     batch = connected("run", str(rows), "-m", MODEL, "--yes", "--detach").stdout.strip()
@@ -184,7 +173,6 @@ def test_a_cancelled_batch_ends(connected: Command, simulator: Simulator, rows: 
     assert "cancelled" in watched.stderr.splitlines()[-1]
 
 
-@pytest.mark.usefixtures("quotes")
 def test_a_limit_that_is_reached_is_the_exit_code(connected: Command, rows: Path, simulator: Simulator) -> None:
     done = connected("run", str(rows), "-m", MODEL, "--yes", "--max-cost", "0.001")
     assert done.returncode == 6, done.stderr

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 from tallyrun.wire import Told
 
@@ -55,6 +55,14 @@ class Quote(Told):
     errors: list[BatchFault] = []
 
 
+class Expected(Told):
+    """What a batch was expected to cost when its rows had been read, in US dollars, but for `unpriced_rows`."""
+
+    low: Decimal
+    high: Decimal
+    unpriced_rows: int = 0
+
+
 class BatchStatus(Told):
     """A batch at one moment. Counts are of rows; `cost` in US dollars, without the `unpriced` rows."""
 
@@ -85,7 +93,7 @@ class BatchStatus(Told):
     output_file_id: str | None = None
     error_file_id: str | None = None
     read_up_to: datetime | None = None
-    quote: Mapping[str, Any] | None = None
+    quote: Expected | None = None
 
     @property
     def done(self) -> int:

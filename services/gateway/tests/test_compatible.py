@@ -1,10 +1,13 @@
 """Every error under /v1 is in the shape of its surface, wherever it comes about."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import httpx2
+from fastapi import FastAPI
 from services.gateway.tests.conftest import Gateway, error_of
 from starlette.types import Scope
 
@@ -18,6 +21,7 @@ from common.errors import (
     TallyrunError,
     Unavailable,
 )
+from common.http import service_app
 from gateway.compatible import answer_error
 
 
@@ -97,3 +101,24 @@ async def test_every_answer_has_an_id(gateway: Gateway) -> None:
     assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-request-id"])
     assert answer.headers["x-request-id"] == answer.headers["request-id"]
     assert "x-request-id" not in (await gateway.http.get("/api/tokens")).headers
+
+
+async def test_a_fault_of_ours_has_the_shape_too() -> None:
+    @asynccontextmanager
+    async def nothing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    async def ready() -> None:
+        return None
+
+    app = service_app("broken", nothing, ready, 100, answer=answer_error)
+
+    @app.get("/v1/{path:path}")
+    async def broken(path: str) -> None:
+        raise ZeroDivisionError(path)
+
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        answer = await http.get("/v1/models")
+        assert (answer.status_code, openai(answer)["code"]) == (500, "internal_error")
+        assert anthropic(await http.get("/v1/messages"))["type"] == "api_error"

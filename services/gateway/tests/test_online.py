@@ -210,12 +210,13 @@ async def test_an_answer_that_was_cut_is_none(gateway: Gateway, connected: Playe
 
 
 async def test_a_stream(gateway: Gateway, connected: PlayedRunner) -> None:
-    connected.telling = lambda request: telling(request, CHUNKS[:1], CHUNKS[1:], [chunk(usage=USAGE)])
+    asked_for = [{**each, "usage": None} for each in CHUNKS]  # as the runner always asks for it
+    connected.telling = lambda request: telling(request, asked_for[:1], asked_for[1:], [chunk(usage=USAGE)])
     answer = await chat(gateway, stream=True)
     assert chunks_of(answer) == CHUNKS
     assert answer.headers["x-request-id"] == str(connected.requests[-1].run_id)
     counted = chunks_of(await chat(gateway, stream=True, stream_options={"include_usage": True}))
-    assert counted == [*({**each, "usage": None} for each in CHUNKS), chunk(usage=USAGE)]
+    assert counted == [*asked_for, chunk(usage=USAGE)]
 
 
 async def test_a_stream_of_a_server_that_is_not_quite_openai_s(gateway: Gateway, connected: PlayedRunner) -> None:
@@ -279,15 +280,21 @@ def _called_again(request: RunRequested) -> list[RunDelta]:
     return [*telling(request, CHUNKS[:1], last=False), *telling(request, CHUNKS)]
 
 
-BROKEN = [(_lost, "was lost on its way"), (_end_lost, "was lost on its way"), (_called_again, "carried out once more")]
+BROKEN = [
+    (_lost, 1, "was lost on its way"),
+    (_end_lost, 2, "was lost on its way"),
+    (_called_again, 1, "carried out once more"),
+]
 
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
 async def test_a_piece_that_is_lost_is_an_error(gateway: Gateway, connected: PlayedRunner, number: int) -> None:
-    connected.telling, why = BROKEN[number]
+    connected.telling, before, why = BROKEN[number]
     text = (await chat(gateway, stream=True)).text
     assert "[DONE]" not in text
-    error = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
+    *told, last = [json.loads(event.removeprefix("data: ")) for event in text.strip().split("\n\n")]
+    assert told == CHUNKS[:before], "what comes after a gap is not told"
+    error = last["error"]
     assert (error["code"], error["type"]) == ("stream_broken", "server_error")
     assert why in error["message"]
     assert str(connected.requests[-1].run_id) in error["message"]

@@ -1,10 +1,13 @@
 """Chat completions ⇄ Anthropic's messages: what has a counterpart is translated, anything else named and refused."""
 
 import json
+from collections import Counter
 from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 from pydantic import HttpUrl
 
 from common.errors import InvalidRequest, Unsupported
@@ -19,6 +22,11 @@ CLAUDE = ProviderSpec(name="anthropic", wire="anthropic", base_url=URL)
 
 HELLO: Body = {"role": "user", "content": "Hello."}
 TOOL: Body = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+WORDS = {
+    "role", "content", "type", "text", "image_url", "url", "detail", "tools", "function", "name", "arguments", "id",
+    "tool_calls", "tool_call_id", "tool_choice", "parameters", "messages", "max_tokens", "temperature", "stop", "user",
+    "stream", "n", "response_format", "parallel_tool_calls", "strict", "cache_control", "refusal", "metadata", "system",
+}  # fmt: skip
 CALL: Body = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Łódź"}'}}
 
 
@@ -242,3 +250,38 @@ def test_an_answer_of_tool_calls() -> None:
 def test_an_answer_in_chat_is_the_provider_s_own() -> None:
     said = {"id": "x", "choices": [], "a field of the future": 1}
     assert answer("openai", json.dumps(said)) == said
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(WORDS)), inner, max_size=4),
+    max_leaves=12,
+)
+GOOD: list[Body] = [fields for fields, _ in SAME] + [fields for fields, _ in REFUSED]
+
+
+outcomes: Counter[str] = Counter()
+
+
+def outcome(body: Body) -> InvalidRequest | Unsupported | None:
+    try:
+        translated(**body)
+    except (InvalidRequest, Unsupported) as error:
+        return error
+    return None
+
+
+@seed(20)
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(st.sampled_from(GOOD), st.dictionaries(st.sampled_from(sorted(WORDS)), ANYTHING, max_size=4), ANYTHING)
+def test_whatever_is_sent_is_translated_or_named(good: Body, odd: Body, message: Any) -> None:
+    """Nothing else than the two errors comes out, and each says which field it is about."""
+    for body in ({**good, **odd}, {**odd, "messages": [HELLO, message]}):
+        error = outcome(body)
+        outcomes[type(error).__name__] += 1
+        assert error is None or (error.param or "body") in error.message
+
+
+def test_the_fuzz_reached_every_outcome() -> None:
+    print("seed 20:", dict(outcomes))
+    assert set(outcomes) == {"InvalidRequest", "Unsupported", "NoneType"}

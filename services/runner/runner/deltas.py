@@ -75,17 +75,16 @@ class Telling:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GATHER_SECONDS):
                     await self._over.wait()
-        await self._send_waiting()
-        if self.well:
-            await self._record([], last=True)
+        await self._send_waiting(last=self.well)
 
-    async def _send_waiting(self) -> None:
-        while self._waiting:
+    async def _send_waiting(self, *, last: bool = False) -> None:
+        while self._waiting or last:
             fitting = _fitting(self._waiting)
             events, self._waiting = self._waiting[:fitting], self._waiting[fitting:]
-            await self._record(events)
+            await self._record(events, last=last and not self._waiting)
+            last = last and bool(self._waiting)
 
-    async def _record(self, events: list[str], *, last: bool = False) -> None:
+    async def _record(self, events: list[str], *, last: bool) -> None:
         assert self._reply_to is not None
         delta = RunDelta(run_id=self._run_id, call_id=self._call_id, first=self._told, events=events, last=last)
         self._told += len(events)
@@ -108,9 +107,8 @@ class Deltas:
     @asynccontextmanager
     async def telling(self, run: RunRequested) -> AsyncIterator[Telling]:
         """Yield what takes the events of one call; at the end of the block all of them have been sent."""
-        reply_to = run.reply_to
-        if reply_to is None or reply_to.topic is not None or run.batch_id is not None:
-            reply_to = None
+        own = run.reply_to is not None and run.reply_to.topic is not None  # those take completions alone
+        reply_to = None if own or run.batch_id is not None else run.reply_to
         telling = Telling(self._sender, run.run_id, reply_to)
         if reply_to is None:
             yield telling

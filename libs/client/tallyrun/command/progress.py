@@ -18,7 +18,6 @@ class Bar:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._quote: Quote | None = None
         self._terminal = session.console.is_terminal and not session.quiet
         columns = (BarColumn(24), TextColumn("{task.description}", markup=False))
         self._progress = Progress(*columns, console=session.console, disable=not self._terminal, transient=True)
@@ -32,11 +31,10 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def quoted(self, ask: Callable[[Quote], bool]) -> Callable[[Quote], bool]:
-        """Return the question as asked without a bar in the way; what is quoted is shown on."""
+    def aside(self, ask: Callable[[Quote], bool]) -> Callable[[Quote], bool]:
+        """Return the question as asked without a bar in the way."""
 
         def asked(quote: Quote) -> bool:
-            self._quote = quote
             self._progress.stop()
             answer = ask(quote)
             self._progress.start()
@@ -46,7 +44,7 @@ class Bar:
 
     def show(self, status: BatchStatus) -> None:
         """Show how a batch stands."""
-        self._tell(wording.progress(status, self._quote), status.done, status.rows)
+        self._tell(wording.progress(status), status.done, status.rows)
 
     def sent(self, done: int, total: int) -> None:
         """Show how much of a file is sent."""

@@ -65,7 +65,7 @@ def run(
             with Bar(session) as bar:
                 batch = await client.submit(
                     source_of(file), model=model, name=name, labels=labels, max_cost=max_cost,
-                    approve=bar.quoted(approve), sent=bar.sent,
+                    approve=bar.aside(approve), sent=bar.sent,
                 )  # fmt: skip
                 say_submitted(session, batch, max_cost)
                 if detach:

@@ -1,25 +1,32 @@
 """How amounts, counts and batches read in a line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from tallyrun.batches import BatchStatus, Quote
 
-CENTS, FINE = Decimal("0.01"), Decimal("0.000001")
+CENTS, FOUR, FINE = Decimal("0.01"), Decimal("0.0001"), Decimal("0.000001")
 
 
 def money(amount: Decimal | float) -> str:
-    """Return dollars to the cent; what is less than a cent, to the micro-dollar."""
+    """Return dollars to the cent; less than one to the hundredth of a cent, and less than that to the micro-dollar."""
     exact = Decimal(str(amount))
-    if 0 < exact < CENTS:
-        return f"${exact.quantize(FINE, ROUND_HALF_UP).normalize():f}" if exact >= FINE else "<$0.000001"
-    return f"${exact.quantize(CENTS, ROUND_HALF_UP):,}"
+    if 0 < exact < FINE:
+        return "<$0.000001"
+    digits = CENTS if exact >= 1 else FINE if exact < FOUR else FOUR
+    whole, _, decimals = f"{exact.quantize(digits, ROUND_HALF_UP):,f}".partition(".")
+    return f"${whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def roughly(amount: Decimal | float) -> str:
     """Return dollars without cents, where there are some."""
     return f"${amount:,.0f}" if amount >= 10 else money(amount)
+
+
+def range_of(low: Decimal, high: Decimal, write: Callable[[Decimal], str]) -> str:
+    """Return a range of dollars, or one amount where its ends read alike."""
+    return write(low) if write(low) == write(high) else f"{write(low)}–{write(high)}"
 
 
 def counted(number: int, what: str) -> str:
@@ -45,18 +52,18 @@ def span(time: timedelta) -> str:
 def quoted(quote: Quote) -> str:
     """Return a quote in a line."""
     tokens = sum(model.input_high for model in quote.models)
-    range_ = money(quote.low) if quote.low == quote.high else f"{money(quote.low)}–{money(quote.high)}"
+    dollars = range_of(quote.low, quote.high, money)
     return " · ".join(
-        [counted(quote.rows, "row"), f"{amount(tokens)} tokens in", range_, f"{quote.unpriced_rows:,} unpriced"]
+        [counted(quote.rows, "row"), f"{amount(tokens)} tokens in", dollars, f"{quote.unpriced_rows:,} unpriced"]
     )
 
 
-def progress(status: BatchStatus, quote: Quote | None = None) -> str:
-    """Return how a batch stands, in a line; beside its quote, where that is known."""
+def progress(status: BatchStatus) -> str:
+    """Return how a batch stands, in a line."""
     parts = [
         f"{status.done * 100 // max(1, status.rows):3}% {status.done:,}/{status.rows:,}",
         f"{status.failed:,} failed",
-        _spent(status, quote),
+        _spent(status),
         *(_pace(status) if status.state == "in_progress" else [_state(status)]),
     ]
     return " · ".join(parts)
@@ -67,9 +74,9 @@ def _pace(status: BatchStatus) -> list[str]:
     return rate if status.eta is None else [*rate, f"{span(status.eta)} left"]
 
 
-def _spent(status: BatchStatus, quote: Quote | None) -> str:
-    high = (status.quote or {}).get("high") if quote is None else quote.high
-    return money(status.cost) if high is None else f"{money(status.cost)} of ~{roughly(high)}"
+def _spent(status: BatchStatus) -> str:
+    cost, quote = money(status.cost), status.quote
+    return cost if quote is None else f"{cost} of {range_of(quote.low, quote.high, roughly)}"
 
 
 def _state(status: BatchStatus) -> str:
