@@ -241,6 +241,8 @@ MUTANTS = (
         "        if number < self._rounds[row] or self._states[row] >= RowState.SUCCEEDED:\n",
         "        if self._states[row] >= RowState.SUCCEEDED:\n",
         f"{BATCH_TESTS}/test_limits.py::TestFeeding::runTest",
+    ),
+    Mutant(
         "the gap in a stream",
         "services/gateway/gateway/online.py",
         "        if delta.first > self._next:\n",
