@@ -67,7 +67,7 @@ def _() -> None:
     message = create(**asked())
     assert raw(f"/api/runs/{message._request_id}", method="GET").status == 200
     with client.messages.stream(**asked()) as stream:
-        stream.until_done()
+        assert "".join(stream.text_stream)
         assert stream.response.headers["request-id"]
 
 

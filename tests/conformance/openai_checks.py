@@ -119,6 +119,15 @@ def _() -> None:
     assert raw("/v1/models", method="GET").headers["x-request-id"]
 
 
+@check("costs are put to the prompt id and the labels of the headers")
+def _() -> None:
+    headers = {"X-Tallyrun-Prompt-Id": "rivers", "X-Tallyrun-Labels": "team=search,stage=test"}
+    labelled = OpenAI(base_url=f"{URL}/v1", api_key=TOKEN, default_headers=headers, max_retries=0)
+    ask: Any = labelled.chat.completions.create
+    run = raw(f"/api/runs/{ask(**asked(CHAT))._request_id}", method="GET").body["data"]
+    assert (run["promptId"], run["labels"]) == ("rivers", {"team": "search", "stage": "test"})
+
+
 @check("6 usage comes once, last, with no choices; every other chunk says null; without asking there is none")
 def _() -> None:
     for model in MODELS:
