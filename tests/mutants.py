@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("libs/common", *(f"services/{name}" for name in ("gateway", "runner", "vault", "analytics")))
+CLIENT = "libs/client"
 EMBEDDED = "deploy/embedded"
 TESTS_FAILED = 1
 """pytest's exit code. 2 to 5 are errors of collection, of usage, or "no tests": none of them kills a mutant."""
 
 GATEWAY_TESTS = "services/gateway/tests"
 RUNNER_TESTS = "services/runner/tests"
+CLIENT_TESTS = "libs/client/tests"
 ANALYTICS_TESTS = "services/analytics/tests"
 VAULT_TESTS = "services/vault/tests"
 BATCH_TESTS = "services/gateway/tests/batches"
@@ -312,6 +314,27 @@ MUTANTS = (
         "            self._heard(data)\n",
         f"{RUNNER_TESTS}/test_providers.py::test_a_stream_hides_the_key",
     ),
+    Mutant(
+        "a token stays with its address",
+        "libs/client/tallyrun/credentials.py",
+        "if not secret and where == stored.url:",
+        "if not secret:",
+        f"{CLIENT_TESTS}/test_command.py::test_a_token_is_kept_for_its_address_alone",
+    ),
+    Mutant(
+        "the look for the batch that exists",
+        "libs/client/tallyrun/flows.py",
+        "    if standing := _standing(before):\n        return Submitted(standing, attached=True)\n",
+        "",
+        f"{CLIENT_TESTS}/test_client.py::test_the_same_rows_attach_to_the_batch_that_exists",
+    ),
+    Mutant(
+        "each row once in the file",
+        "libs/client/tallyrun/command/outfile.py",
+        "if result.custom_id not in there:",
+        "if result:",
+        f"{CLIENT_TESTS}/test_command.py::test_the_file_of_a_killed_run_is_completed_each_row_once",
+    ),
 )
 
 
@@ -341,13 +364,16 @@ def copy_tree(copy: Path) -> None:
 
 def environment(copy: Path) -> dict[str, str]:
     """Put the copy's packages before the installed ones, which point at the tree."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(copy / package) for package in (*PACKAGES, EMBEDDED))}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(copy / package) for package in (*PACKAGES, CLIENT, EMBEDDED)),
+    }
 
 
 def check_imports(copy: Path) -> None:
     """Fail unless the copy's code is what runs."""
-    for package in (*PACKAGES, EMBEDDED):
-        name = package.rpartition("/")[2]
+    for package in (*PACKAGES, CLIENT, EMBEDDED):
+        name = "tallyrun" if package == CLIENT else package.rpartition("/")[2]
         told = [sys.executable, "-c", f"import {name}; print({name}.__file__)"]
         found = subprocess.run(told, cwd=copy, env=environment(copy), capture_output=True, text=True, check=True).stdout
         assert Path(found.strip()).is_relative_to(copy), f"{name} is imported from {found}"

@@ -12,7 +12,7 @@ from tallyrun.batches import BatchStatus, Quote
 from tallyrun.calls import Terms
 from tallyrun.errors import Declined, TallyrunError
 from tallyrun.prepare import Prepared
-from tallyrun.prompts import Answer
+from tallyrun.prompts import Answer, Model
 from tallyrun.upload import Sent, Upload
 from tallyrun.wire import Call
 
@@ -74,7 +74,7 @@ def prompt(text: str, model: str, key: str | None = None, **more: Any) -> Flow[A
 
     Under the same `key` it is the same run. `more`: system, temperature, maxTokens, promptId, labels.
     """
-    named = yield calls.model(model)
+    named = yield from _meant(model)
     asked = calls.prompt(text, named, key or uuid.uuid4().hex, more)
     while True:
         try:
@@ -84,6 +84,18 @@ def prompt(text: str, model: str, key: str | None = None, **more: Any) -> Flow[A
                 raise
         else:
             return answer
+
+
+def _meant(model: str) -> Flow[Model]:
+    """Return what the name means; a model that no catalogue knows is not listed, and has its provider before it."""
+    try:
+        listed: Model = yield calls.model(model)
+    except TallyrunError as error:
+        provider, slash, _ = model.partition("/")
+        if error.status != 404 or not slash:
+            raise
+        return Model(id=model, owned_by=provider)
+    return listed
 
 
 def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:

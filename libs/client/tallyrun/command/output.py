@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import chain, islice
-from typing import IO
+from typing import IO, Literal
 
 import orjson
 from pydantic import BaseModel
@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tallyrun.command.parquet import write_parquet
+
+WHOLE = ("id", "custom_id", "created_at")
+"""Columns that are for copying: they keep to one line in a table."""
 
 
 class Format(StrEnum):
@@ -72,7 +75,8 @@ def _write_table(rows: Iterable[BaseModel], columns: Sequence[str], file: IO[str
     lines = list(_cells(rows, columns))
     for column, *values in zip(columns, *lines, strict=True):
         numbers = all(isinstance(value, (int, float, Decimal, type(None))) for value in values)
-        table.add_column(column.replace("_", " "), overflow="fold", justify="right" if numbers and values else "left")
+        justify: Literal["left", "right"] = "right" if numbers and values else "left"
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in WHOLE, justify=justify)
     for line in lines:
         table.add_row(*map(_shown, line))
     Console(file=file, markup=False, highlight=False).print(table)
@@ -113,7 +117,14 @@ def _cells(rows: Iterable[BaseModel], columns: Sequence[str]) -> Iterable[list[o
 
 def _shown(value: object) -> str:
     """Return a cell for the eye."""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(_text(value))
+    match value:
+        case bool():
+            return str(value)
+        case int():
+            return f"{value:,}"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    return printable(_text(value))
 
 
 def _text(value: object) -> str:
