@@ -282,8 +282,8 @@ MUTANTS = (
     Mutant(
         "errors by path, before routing",
         "libs/common/common/http.py",
-        "            return await self._answer(scope, self._error())(scope, receive, send)\n",
-        "            return await error_response(self._error())(scope, receive, send)\n",
+        "            return await self._answer(scope, _over(limit))(scope, receive, send)\n",
+        "            return await error_response(_over(limit))(scope, receive, send)\n",
         f"{GATEWAY_TESTS}/test_compatible.py::test_errors_before_and_by_routing",
     ),
     Mutant(

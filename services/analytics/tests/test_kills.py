@@ -23,7 +23,7 @@ SESSION_SECONDS = 1
 """A killed member holds its partitions this long."""
 
 READER_SECONDS = 10
-"""Of the one that is not killed, the default: a machine busy with a million events may not let it speak for a second."""
+"""Of the one that is not killed, the default: a machine busy with a million events may not let it speak."""
 
 WITHIN = 60
 """Seconds for a process to reach its step."""

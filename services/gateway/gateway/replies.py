@@ -72,7 +72,7 @@ class Replies:
         try:
             yield
         finally:
-            if self._batches.get(batch_id) == told:  # an owner who lost its lease may still go about beside the next one
+            if self._batches.get(batch_id) == told:  # else it is the next owner's, in this very replica
                 del self._batches[batch_id]
 
     @contextmanager
