@@ -24,6 +24,7 @@ RUNNER_TESTS = "services/runner/tests"
 CLIENT_TESTS = "libs/client/tests"
 ANALYTICS_TESTS = "services/analytics/tests"
 VAULT_TESTS = "services/vault/tests"
+BATCH_TESTS = "services/gateway/tests/batches"
 
 
 class Mutant(NamedTuple):
@@ -238,6 +239,48 @@ MUTANTS = (
         "libs/common/tests/test_redaction.py::test_a_key_that_passed_by_is_in_no_part_of_a_record",
     ),
     Mutant(
+        "the fence of a lease",
+        "services/gateway/gateway/batches/sending.py",
+        "        until = min(self.requests.publish_by(), lease_ends)\n",
+        "        until = self.requests.publish_by() if lease_ends else 0\n",
+        f"{BATCH_TESTS}/test_ownership.py::test_a_zombie_publishes_nothing_that_counts",
+    ),
+    Mutant(
+        "waiting for what the dead owner sent",
+        "services/gateway/gateway/batches/truth.py",
+        "> self._lease.owned_until + MARGIN_MS",
+        ">= 0",
+        f"{BATCH_TESTS}/test_ownership.py::test_what_the_dead_owner_sent_is_waited_for",
+    ),
+    Mutant(
+        "the rows under way at a crash",
+        "services/gateway/gateway/batches/truth.py",
+        "            self._course.accepted(run.run_id, run.custom_id)\n",
+        "            assert run\n",
+        f"{BATCH_TESTS}/test_ownership.py::test_runs_under_way_at_the_crash_are_waited_for",
+    ),
+    Mutant(
+        "what in-flight rows may cost",
+        "services/gateway/gateway/batches/budget.py",
+        "        self._weight += self._reserved[row]\n",
+        "        assert self._reserved\n",
+        f"{BATCH_TESTS}/test_limits.py::TestSpending::runTest",
+    ),
+    Mutant(
+        "an execution that a reply told of",
+        "services/gateway/gateway/batches/budget.py",
+        "        known, weight = self._told.pop(execution, (0, 0))\n",
+        "        known, weight = self._told.pop(execution, (0, 0)) and (0, 0)\n",
+        f"{BATCH_TESTS}/test_limits.py::TestSpending::runTest",
+    ),
+    Mutant(
+        "a round that ended is over",
+        "services/gateway/gateway/batches/states.py",
+        "        if number < self._rounds[row] or self._states[row] >= RowState.SUCCEEDED:\n",
+        "        if self._states[row] >= RowState.SUCCEEDED:\n",
+        f"{BATCH_TESTS}/test_limits.py::TestFeeding::runTest",
+    ),
+    Mutant(
         "the gap in a stream",
         "services/gateway/gateway/online.py",
         "        if delta.first > self._next:\n",
@@ -275,8 +318,8 @@ MUTANTS = (
     Mutant(
         "errors by path, before routing",
         "libs/common/common/http.py",
-        "            return await self._answer(scope, self._error())(scope, receive, send)\n",
-        "            return await error_response(self._error())(scope, receive, send)\n",
+        "            return await self._answer(scope, _over(limit))(scope, receive, send)\n",
+        "            return await error_response(_over(limit))(scope, receive, send)\n",
         f"{GATEWAY_TESTS}/test_compatible.py::test_errors_before_and_by_routing",
     ),
     Mutant(

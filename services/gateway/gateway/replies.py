@@ -72,7 +72,8 @@ class Replies:
         try:
             yield
         finally:
-            del self._batches[batch_id]
+            if self._batches.get(batch_id) == told:  # else it is the next owner's, in this very replica
+                del self._batches[batch_id]
 
     @contextmanager
     def follow(self, run_id: UUID) -> Iterator[Pieces]:

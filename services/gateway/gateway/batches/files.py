@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 200 * 1024 * 1024
 """As OpenAI's batches have it: https://platform.openai.com/docs/guides/batch"""
 
+JOINED_BYTES = 256 * 1024
+
 WRITING_MS = DAY_MS
 """What was begun so long ago and is not whole is left over from a crash, and removed."""
 
@@ -64,14 +66,23 @@ class Draft:
         self.file = file
         self._writer = writer
         self._limit = limit
+        self._waiting = bytearray()
 
     async def write(self, piece: bytes) -> None:
         """Append; raise `TooLarge`."""
         size = self.file.bytes + len(piece)
         if self._limit is not None and size > self._limit:
             raise TooLarge(f"the file is over the limit of {self._limit} bytes")
-        await self._writer.write(piece)
         self.know(bytes=size)
+        self._waiting += piece
+        if len(self._waiting) >= JOINED_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Hand over what has gathered: the object store takes 0.15 ms for each piece, however small."""
+        if self._waiting:
+            await self._writer.write(bytes(self._waiting))
+            self._waiting.clear()
 
     def know(self, **fields: object) -> None:
         """Change what is known of the file."""
@@ -103,6 +114,7 @@ class Files:
             async with self._objects.writing(file.id) as writer:
                 draft = Draft(replace(file, expires_at=expires_at), writer, limit)
                 yield draft
+                await draft.flush()
             await self._records.complete(draft.file)
         except BaseException:
             await self._remove(file.id)

@@ -21,7 +21,6 @@ from gateway.claims import MAX_KEY_CHARACTERS
 from gateway.tokens import Caller
 
 INPUT = "batch"
-JOINED_BYTES = 256 * 1024
 
 Again = Literal["failed", "expired", "cancelled"]
 ALL_AGAIN: tuple[Again, ...] = ("failed", "expired", "cancelled")
@@ -157,17 +156,10 @@ class Batches:
 
 async def copy(source: AsyncIterator[Line], wanted: set[int], draft: Draft) -> None:
     """Write the lines with these custom ids, as they are."""
-    waiting = bytearray()
     async for line in source:
         custom_id = custom_id_in(line.content)
-        if custom_id is None or digest(custom_id) not in wanted:
-            continue
-        waiting += (line.content or b"") + b"\n"
-        if len(waiting) >= JOINED_BYTES:
-            await draft.write(bytes(waiting))
-            waiting.clear()
-    if waiting:
-        await draft.write(bytes(waiting))
+        if line.content is not None and custom_id is not None and digest(custom_id) in wanted:
+            await draft.write(line.content + b"\n")
 
 
 def hashed(asked: dict[str, Any]) -> bytes:

@@ -7,10 +7,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from common.errors import Unavailable
+from common.errors import InvalidRequest, Unavailable
 
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 10
+DATA_EXCEPTION = "22"
+"""The class of SQLSTATEs that blame the values sent, such as a NUL character in a text."""
 
 
 def engine_for(url: str) -> AsyncEngine:
@@ -32,4 +34,6 @@ async def session_on(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     except (IntegrityError, ProgrammingError):
         raise  # the statement's fault
     except (DBAPIError, PoolTimeoutError, OSError) as error:
+        if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(DATA_EXCEPTION):
+            raise InvalidRequest("a field holds a value that cannot be stored, such as a NUL character") from error
         raise Unavailable("the database cannot be reached", retry_after=2) from error

@@ -61,13 +61,15 @@ def answered(request: RunRequested) -> RunCompleted:
 class PlayedLog(PlayedAnalytics):
     """Runner and analytics in one: judges what is appended, ends each run once, and shows what ended.
 
-    A run whose script says None is under way until `end`. Like analytics it tells how far it has read.
+    A run whose script says None is under way until `end`. Like analytics it tells how far it has read; `behind`, it
+    reads nothing.
     """
 
     def __init__(self, verifier: Verifier) -> None:
         super().__init__(verifier)
         self.script: Script = answered
         self.replies = True
+        self.behind = False
         self.under_way: dict[UUID, RunRequested] = {}
         self.requests: list[RunRequested] = []
         self.void: list[Record] = []
@@ -100,6 +102,8 @@ class PlayedLog(PlayedAnalytics):
         ):
             reading.set()
             while True:
+                while self.behind:
+                    await asyncio.sleep(0.02)
                 now = now_ms()
                 ends = await consumer.end_offsets(bulk)
                 for records in (await cancellations.getmany(timeout_ms=0)).values():

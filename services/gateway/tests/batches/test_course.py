@@ -226,3 +226,13 @@ async def test_one_key_is_one_batch(caller: Caller, log: PlayedLog) -> None:
     assert error_of(other) == (409, "idempotency_conflict")
     both = await asyncio.gather(*(post("/api/batches", json=asked, headers={"idempotency-key": "x"}) for _ in range(5)))
     assert sorted(answer.status_code for answer in both) == [200, 200, 200, 200, 201]
+
+
+async def test_what_cannot_be_stored_is_the_callers_fault(caller: Caller) -> None:
+    file_id = await caller.upload(b"{}")
+    http = caller.gateway.http
+    for asked in ({"name": "a\0b"}, {"labels": {"a": "\0"}}, {"labels": {"\0": "b"}}, {"model": "\0"}):
+        answer = await http.post("/api/batches", json={"fileId": file_id, **asked})
+        assert error_of(answer) == (422, "invalid_request"), asked
+    assert error_of(await http.get("/api/batches/batch_%00")) == (422, "invalid_request")
+    assert error_of(await http.get("/api/batches", params={"label": "a=\0"})) == (422, "invalid_request")

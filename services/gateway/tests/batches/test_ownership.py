@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from services.gateway.tests.batches.conftest import Caller, PlayedLog, answered, row
+from services.gateway.tests.batches.conftest import Caller, PlayedLog, answered, heartbeat, row
 from services.gateway.tests.conftest import Gateway, SettingsFor, running
 
 from common.contracts.runs_v1 import RunRequested
@@ -18,7 +18,7 @@ from gateway.publish import RequestLog
 
 LEASE_MS, FENCE_MS = 3_000, 1_000
 
-Start = Callable[[], Any]
+Start = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,9 @@ async def start(kafka: str, settings_for: SettingsFor, connected: None) -> Async
     """Start a gateway beside those that run already, on the same database, files and broker."""
     async with AsyncExitStack() as stack:
 
-        async def started() -> Caller:
-            gateway: Gateway = await stack.enter_async_context(running(settings_for(kafka_bootstrap_servers=kafka)))
+        async def started(**changed: Any) -> Caller:
+            settings = settings_for(kafka_bootstrap_servers=kafka, **changed)
+            gateway: Gateway = await stack.enter_async_context(running(settings))
             return Caller(gateway)
 
         yield started
@@ -92,6 +93,24 @@ async def test_runs_under_way_at_the_crash_are_waited_for(
     assert len(log.requests) == 50
 
 
+async def test_what_the_dead_owner_sent_is_waited_for(start: Start, log: PlayedLog, sql: asyncpg.Connection) -> None:
+    first: Caller = await start()
+    log.behind = True  # nobody knows yet what reached the log
+    batch = await first.submit([row(n) for n in range(150)])
+    await first.until(batch, lambda told: told["inFlight"] == 150)
+    await crash(owning(batch["id"]))
+    old = await sql.fetchval("SELECT owner FROM batches")
+    second: Caller = await start()
+    while await sql.fetchval("SELECT owner FROM batches") == old:
+        await asyncio.sleep(0.05)
+    for _ in range(3):
+        await heartbeat(sql)
+    log.behind = False
+    assert (await second.ended(batch))["succeeded"] == 150
+    assert log.repeated == []
+    assert len(log.requests) == 150
+
+
 async def test_a_zombie_publishes_nothing_that_counts(
     start: Start, log: PlayedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +126,7 @@ async def test_a_zombie_publishes_nothing_that_counts(
     with monkeypatch.context() as patched:
         patched.setattr(RequestLog, "append", frozen)
         patched.setattr(lease.Lease, "keep", lambda _: never.wait())
-        first: Caller = await start()
+        first: Caller = await start(publish_seconds=60)
         batch = await first.submit([row(n) for n in range(40)])
         while len(held) < 40:
             await asyncio.sleep(0.01)
