@@ -130,6 +130,9 @@ def test_a_killed_run_is_taken_up_again_and_paid_once(
     assert done.stderr.splitlines()[-1].startswith("done: 200 ok · $0.0")
     stranger.counted()
     (share,) = json.loads(connected("cost", "--since", "7d", "--json").stdout)
+    asked = "--since", "2026-01-01", "--by", "provider,label:submission", "--tz", "Asia/Kolkata"
+    _, shared_out = connected("cost", *asked).stdout.splitlines()
+    assert [shared_out.split("\t")[0], shared_out.split("\t")[2]] == ["openai", "200"]
     assert (share["runs"], Decimal(str(share["cost"]))) == (200, Decimal(str(told["cost"])))
 
 

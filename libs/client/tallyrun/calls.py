@@ -1,9 +1,9 @@
 """Every call that there is, as data: what is sent, and what its answer is read as."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote as quoted
@@ -11,11 +11,11 @@ from urllib.parse import quote as quoted
 from tallyrun import results as result
 from tallyrun.batches import Again, BatchPage, BatchStatus, Only, Quote, State
 from tallyrun.keys import Key, Workspace
-from tallyrun.overview import Overview, Period
 from tallyrun.prompts import Answer, Delta, Model, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
 from tallyrun.results import Result
 from tallyrun.upload import Upload
+from tallyrun.usage import Period, Usage
 from tallyrun.wire import Call, data, nothing, whole
 
 REPLAYED_AT_ONCE = 50
@@ -146,9 +146,21 @@ def deactivate(key_id: str) -> Call[None]:
     return Call("DELETE", f"/api/integrations/keys/{quoted(key_id, safe='')}", nothing)
 
 
-def costs(period: Period = "30d") -> Call[Overview]:
-    """Return what a period's runs cost: so many UTC days, today included."""
-    return Call("GET", "/api/analytics/overview", data(Overview), {"period": period})
+def costs(
+    period: Period | str | None = "30d",
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    by: Sequence[str] = ("model",),
+    tz: str = "UTC",
+    top: int = 100,
+) -> Call[Usage]:
+    """Return what runs cost: `period`, so many days that end today, or the days from `start` to `end`, both included.
+
+    `by`: at most two of hour, day, month, model, provider, key, prompt, user, batch, status, tier, error, label:NAME.
+    """
+    asked = {"period": None if start else period, "from": start, "to": end, "by": list(by), "tz": tz, "top": top}
+    return Call("GET", "/api/analytics/usage", data(Usage), asked)
 
 
 def workspaces() -> Call[list[Workspace]]:

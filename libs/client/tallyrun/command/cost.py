@@ -1,58 +1,74 @@
-"""`tallyrun cost`: what a period's runs cost, by what the gateway's overview tells."""
+"""`tallyrun cost`: what runs cost over some days, shared out by one or two things."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel, create_model
 
 from tallyrun.command import wording
 from tallyrun.command.session import Session
 from tallyrun.errors import NotUnderstood
-from tallyrun.overview import Overview, Period
+from tallyrun.usage import PERIODS, Group, Usage
 
-By = Literal["model", "prompt", "day"]
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "model": ("model", "runs", "cost", "tokens", "avg_cost", "success_rate", "unpriced_runs"),
-    "prompt": ("prompt_id", "preview", "runs", "total_cost", "avg_cost", "last_run"),
-    "day": ("date", "runs", "cost", "tokens", "succeeded", "failed"),
-}
+COLUMNS = ("runs", "cost", "total_tokens", "avg_cost", "success_rate", "unpriced_runs")
+OTHERS = "(others)"
 
 
 def cost(
     session: Session,
-    since: Annotated[str, typer.Option(metavar="7d|30d|90d|1y", help="so many UTC days, today included")] = "30d",
-    by: Annotated[By, typer.Option(help="what it is shared out by; of prompts, the costliest")] = "model",
+    since: Annotated[str, typer.Option(metavar="7d|30d|90d|1y|DATE", help="so many days, or from this day on")] = "30d",
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="the last day; today unless said")] = None,
+    by: Annotated[
+        str, typer.Option(help="one or two of model, provider, key, prompt, user, batch, day, month, label:NAME, …")
+    ] = "model",
+    tz: Annotated[str, typer.Option(help="the time zone of the days, as in Europe/Berlin")] = "UTC",
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="so many are told apart, the costliest")] = 100,
 ) -> None:
     """Say what runs cost, and by what. The total goes to standard error."""
+    period = since if since in PERIODS else None
+    start = None if period else _day(since, "--since")
+    end = None if until is None else _day(until, "--until")
     with session.client() as client:
-        told = client.costs(_period(since))
-    session.note(_total(told, since))
-    session.write(_shares(told, by), COLUMNS[by])
+        told = client.costs(period, start=start, end=end, by=by.split(","), tz=tz, top=top)
+    session.note(_total(told))
+    session.write(_rows(told), [*map(_column, told.by), *COLUMNS])
 
 
-def _period(since: str) -> Period:
-    """Return the period; the gateway knows these four."""
-    if since in ("7d", "30d", "90d", "1y"):
-        return since  # type: ignore[return-value] # it is one of them
-    raise NotUnderstood("the gateway tells costs of 7d, 30d, 90d or 1y, in UTC: say one of these with --since")
+def _day(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise NotUnderstood(
+            f"{option}: '{text}' is neither one of {', '.join(PERIODS)} nor a day, 2026-11-24"
+        ) from None
 
 
-def _shares(told: Overview, by: By) -> list[Any]:
-    shares: dict[str, list[Any]] = {
-        "model": told.model_breakdown,
-        "prompt": told.expensive_prompts,
-        "day": told.time_series,
-    }
-    return shares[by]
+def _rows(told: Usage) -> list[BaseModel]:
+    """Return the groups with a field for each thing that they are shared out by."""
+    fields: dict[str, Any] = {_column(name): (str, ...) for name in told.by}
+    row = create_model("Share", __base__=Group, **fields)
+    return [row(**dict(group), **_values(group, told.by)) for group in told.groups]
 
 
-def _total(told: Overview, since: str) -> str:
-    totals = told.overview
+def _values(group: Group, by: Sequence[str]) -> dict[str, str]:
+    return {_column(name): OTHERS if group.by[name] is None else str(group.by[name]) for name in by}
+
+
+def _column(name: str) -> str:
+    return name.replace(":", "_")
+
+
+def _total(told: Usage) -> str:
+    totals = told.totals
+    shown = sum(None not in group.by.values() for group in told.groups)
     parts = [
-        f"{since}: {wording.counted(totals.total_runs, 'run')}",
-        wording.money(totals.total_cost),
+        f"{told.start} to {told.end} ({told.time_zone}): {wording.counted(totals.runs, 'run')}",
+        wording.money(totals.cost),
         f"{totals.unpriced_runs:,} unpriced",
         *([f"{wording.money(totals.repeated_cost)} of it repeated"] if totals.repeated_executions else []),
+        *([f"{shown:,} of {told.values:,} told apart"] if shown < len(told.groups) else []),
         "nothing is counted yet" if told.read_up_to is None else f"counted up to {told.read_up_to:%Y-%m-%d %H:%M:%SZ}",
     ]
     return " · ".join(parts)
