@@ -1,6 +1,8 @@
 """A batch whose services are killed while it runs: every row ends once, and is paid no more often than unavoidable."""
 
 import json
+import os
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +13,6 @@ from typing import Any
 import pytest
 from openai import OpenAI
 from tests.stack import Client, Simulator, Stack, until
-from tests.test_recovery import kill
 
 from tests.conftest import RUNNER_SLOTS
 
@@ -32,7 +33,7 @@ def test_a_batch_survives_its_gateway_and_its_runner(
     batch = _submitted(client, path)
     for n, name in enumerate(KILLED, start=1):
         until(lambda n=n: _under_way(simulator, n * rows // 3), "a share of the calls is made", 300)  # type: ignore[misc]
-        kill(stack, name)
+        os.kill(stack.pid(name), signal.SIGKILL)
     told = _until(client, batch, lambda told: told["state"] in ENDED)
 
     repeated = simulator.calls()["total"] - rows
