@@ -18,7 +18,7 @@ from bench.journal import journal
 from bench.report import Row
 from openai import OpenAI
 
-ROWS, LARGE_ROW = 50_000, 4_100
+ROWS, LARGE_ROW = 50_000, 4_000
 """With the largest number of rows, so many characters a prompt make about the largest file: 200 MB."""
 
 RUNS = 10_000

@@ -100,6 +100,7 @@ def test_from_a_key_to_its_prompts(connected: Command, simulator: Simulator, uni
     unheard = connected("prompt", unique, "-m", "openai/gpt-unheard-of")
     assert (unheard.returncode, "unpriced" in unheard.stderr) == (0, True), unheard.stderr
     assert MODEL in connected("models").stdout
+    assert "openai/gpt-4o-mini\t0.15\t0.6" in connected("models", "--prices").stdout.splitlines()
     refused = connected("prompt", unique, "-m", "no-such-model")
     assert (refused.returncode, refused.stdout) == (5, "")
     assert connected("keys", "deactivate", key["id"], "--yes").returncode == 0

@@ -67,6 +67,7 @@ class AsyncClient:
 
     run = _sent(calls.run)
     models = _sent(calls.models)
+    prices = _sent(calls.prices)
     costs = _sent(calls.costs)
     keys = _sent(calls.keys)
     connect = _sent(calls.connect)

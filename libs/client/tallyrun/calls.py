@@ -11,7 +11,7 @@ from urllib.parse import quote as quoted
 from tallyrun import results as result
 from tallyrun.batches import Again, BatchPage, BatchStatus, Only, Quote, State
 from tallyrun.keys import Key, Workspace
-from tallyrun.prompts import Answer, Delta, Model, Run, delta
+from tallyrun.prompts import Answer, Delta, Model, PricedModel, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
 from tallyrun.results import Result
 from tallyrun.upload import Upload
@@ -127,6 +127,11 @@ def model(name: str) -> Call[Model]:
 def models() -> Call[list[Model]]:
     """Return the models of the connected providers that the gateway knows prices of."""
     return Call("GET", "/v1/models", lambda body: whole(list[Model])(body["data"]))
+
+
+def prices() -> Call[list[PricedModel]]:
+    """Return the same models with what they cost."""
+    return Call("GET", "/api/models", data(list[PricedModel]))
 
 
 def keys() -> Call[list[Key]]:

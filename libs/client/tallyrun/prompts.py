@@ -34,6 +34,16 @@ class Model(Told):
     owned_by: str = Field(alias="owned_by")
 
 
+class PricedModel(Told):
+    """A model and the most that a million of its tokens cost, in US dollars; None is unpriced."""
+
+    model: str
+    provider: str
+    input: Decimal | None
+    output: Decimal | None
+    catalogue: str
+
+
 class Delta(Told):
     """A piece of an answer that is being written, and the run whose answer it is."""
 

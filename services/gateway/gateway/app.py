@@ -50,6 +50,7 @@ from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.messages import MessageRoutes
 from gateway.routes.models import ModelRoutes
+from gateway.routes.prices import PriceRoutes
 from gateway.routes.quotes import QuoteRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
@@ -222,6 +223,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         ChatRoutes(tokens, Asks(models), online_runs, online).router,
         MessageRoutes(tokens, Asks(models), online_runs, online).router,
         ModelRoutes(tokens, models).router,
+        PriceRoutes(tokens, models).router,
     ]
 
 

@@ -20,6 +20,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("GET", f"/api/runs/{ANY_ID}", None, "viewer"),
     ("GET", "/api/analytics/overview", None, "viewer"),
     ("GET", "/api/analytics/usage", None, "viewer"),
+    ("GET", "/api/models", None, "viewer"),
     ("GET", "/api/analytics/latency", None, "viewer"),
     ("GET", "/api/workspaces", None, "viewer"),
     ("POST", "/api/integrations/run", PROMPT, "member"),

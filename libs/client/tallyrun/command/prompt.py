@@ -36,10 +36,18 @@ def prompt(
     return None
 
 
-def models(session: Session) -> None:
+def models(
+    session: Session,
+    prices: Annotated[
+        bool, typer.Option("--prices", help="with US dollars for a million tokens, at list price")
+    ] = False,
+) -> None:
     """List the models of the connected providers that the gateway knows prices of."""
     with session.client() as client:
-        session.write(client.models(), ("id", "owned_by"))
+        if prices:
+            session.write(client.prices(), ("model", "input", "output"))
+        else:
+            session.write(client.models(), ("id", "owned_by"))
 
 
 def _streamed(session: Session, client: Client, text: str, model: str) -> None:
