@@ -24,7 +24,7 @@ from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
 from gateway.batches.objects import Objects
 from gateway.batches.owner import Owners
-from gateway.batches.quotes import Quotes
+from gateway.batches.quote_file import Quotes
 from gateway.batches.results import Results
 from gateway.batches.sending import Sending
 from gateway.batches.submit import Batches

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from common.catalogue import Rate
-from gateway.estimate import choices, output_limit
+from gateway.batches.estimate import choices, output_limit
 
 LONGEST_OUTPUT = 128_000
 """Tokens that a model writes at most where the request does not say; no catalogued model writes more

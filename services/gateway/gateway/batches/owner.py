@@ -13,10 +13,10 @@ from gateway.batches.course import Course
 from gateway.batches.feeder import Feeder, Parts
 from gateway.batches.finish import Finishing
 from gateway.batches.lease import LEASE_MS, Lease, LeaseLost, Owned
+from gateway.batches.quote import Quoting
 from gateway.batches.rows import RowReader, pinned
 from gateway.batches.validate import Validated, validate
 from gateway.models import Models, Resolved
-from gateway.quote import Quoting
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from common.errors import Unavailable
 from common.ids import now_ms
 from gateway.batches.course import Course
 from gateway.batches.lease import Lease
-from gateway.quote import History
+from gateway.batches.quote import History
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from gateway.batches.batch import LineError
 from gateway.batches.budget import Unbounded, bound
 from gateway.batches.index import RowIndex
 from gateway.batches.lines import Line, lines
+from gateway.batches.quote import Quoting
 from gateway.batches.rows import LineFault, Request, RowReader
-from gateway.quote import Quoting
 
 MOST_ROWS = 50_000
 """As OpenAI's batches have it: https://platform.openai.com/docs/guides/batch"""

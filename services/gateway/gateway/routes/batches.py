@@ -1,7 +1,6 @@
 """`/api/batches`: everything that can be known of batches, and done with them."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -9,10 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from common.contracts.answers_v1 import Answer, Money, Success
+from common.contracts.answers_v1 import Success
 from common.contracts.runs_v1 import Labels, Name, Status
 from common.errors import InvalidRequest
-from gateway.batches.batch import Batch, LineError, State
+from gateway.batches.answers import BatchAnswer, BatchPage, ResultAnswer, ResultWithInput, batch_answer, result_fields
+from gateway.batches.batch import Batch, State
 from gateway.batches.inputs import Inputs
 from gateway.batches.results import Result, Results
 from gateway.batches.submit import ALL_AGAIN, Again, Batches, Terms, Which
@@ -64,101 +64,6 @@ class RetryBatch(Asked):
     name: Name | None = None
 
 
-class FaultAnswer(Answer):
-    """What is wrong with a line, counted from 1."""
-
-    line: int | None
-    code: str
-    message: str
-    param: str | None
-
-
-class QuotedAnswer(Answer):
-    """What the rows were expected to cost when they were validated, but for those without a price."""
-
-    low: Money
-    high: Money
-    unpriced_rows: int
-
-
-class BatchAnswer(Answer):
-    """A batch. Counts are of rows, `cost` and `max_cost` in US dollars; what has no price is in `unpriced` alone.
-
-    `read_up_to`: what had ended before that time is in the figures.
-    """
-
-    id: str
-    name: str | None
-    state: State
-    paused_reason: str | None
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    deadline: datetime
-    rows: int
-    fed: int
-    in_flight: int
-    succeeded: int
-    failed: int
-    expired: int
-    cancelled: int
-    cost: Money
-    unpriced: int
-    max_cost: Money | None
-    rate_per_second: float
-    seconds_left: int | None
-    retry_of: str | None
-    labels: dict[str, str]
-    errors: list[FaultAnswer]
-    file_id: str
-    output_file_id: str | None
-    error_file_id: str | None
-    read_up_to: datetime | None
-    quote: QuotedAnswer | None
-
-
-class BatchPage(Answer):
-    """A page of batches, newest first; `next_cursor` None is the end."""
-
-    batches: list[BatchAnswer]
-    next_cursor: str | None
-
-
-class UsageAnswer(Answer):
-    """Tokens of one row."""
-
-    input: int
-    output: int
-    cached: int
-    cache_writes: int
-    reasoning: int
-    total: int
-
-
-class ResultAnswer(Answer):
-    """How a row ended; without a run it was never fed. `cost` in US dollars, `latency` in ms."""
-
-    custom_id: str
-    run_id: str | None
-    status: Status
-    output: str | None
-    response: str | None
-    error_code: str | None
-    error: str | None
-    model: str | None
-    usage: UsageAnswer | None
-    cost: Money | None
-    priced: bool
-    latency: int | None
-
-
-class ResultWithInput(ResultAnswer):
-    """The same with the row's line, counted from 1, and its request."""
-
-    line: int | None
-    input: Any
-
-
 class BatchRoutes:
     """Submits, shows and steers batches, and streams their results."""
 
@@ -208,27 +113,27 @@ class BatchRoutes:
         asked: dict[str, Any] = {"state": state, "labels": _labels(label), "after": cursor, "limit": limit + 1}
         found = await self._records.page(caller.workspace_id, **asked)
         following = found[limit - 1].id if len(found) > limit else None
-        return data(BatchPage(batches=[_answer(batch) for batch in found[:limit]], next_cursor=following))
+        return data(BatchPage(batches=[batch_answer(batch) for batch in found[:limit]], next_cursor=following))
 
     async def show(self, request: Request, batch_id: str) -> Response:
         """Answer one batch as it stands."""
         caller = await self._tokens.caller(request, "viewer")
-        return data(_answer(await self._records.get(caller.workspace_id, batch_id)))
+        return data(batch_answer(await self._records.get(caller.workspace_id, batch_id)))
 
     async def cancel(self, request: Request, batch_id: str) -> Response:
         """Stop a batch: what was not called ends as cancelled; calls under way finish."""
         caller = await self._tokens.caller(request, "member")
-        return data(_answer(await self._batches.cancel(caller.workspace_id, batch_id)))
+        return data(batch_answer(await self._batches.cancel(caller.workspace_id, batch_id)))
 
     async def pause(self, request: Request, batch_id: str) -> Response:
         """Feed nothing more until the batch is resumed."""
         caller = await self._tokens.caller(request, "member")
-        return data(_answer(await self._batches.pause(caller.workspace_id, batch_id)))
+        return data(batch_answer(await self._batches.pause(caller.workspace_id, batch_id)))
 
     async def resume(self, request: Request, batch_id: str) -> Response:
         """Feed on."""
         caller = await self._tokens.caller(request, "member")
-        return data(_answer(await self._batches.resume(caller.workspace_id, batch_id)))
+        return data(batch_answer(await self._batches.resume(caller.workspace_id, batch_id)))
 
     async def results(
         self,
@@ -258,12 +163,12 @@ class BatchRoutes:
         inputs = await self._inputs.of(batch)
         async for result in results:
             line, asked = await inputs.find(result.custom_id)
-            yield ResultWithInput(**_fields(result), line=line, input=asked).encode() + b"\n"
+            yield ResultWithInput(**result_fields(result), line=line, input=asked).encode() + b"\n"
 
 
 async def _plain(results: AsyncIterator[Result]) -> AsyncIterator[bytes]:
     async for result in results:
-        yield ResultAnswer(**_fields(result)).encode() + b"\n"
+        yield ResultAnswer(**result_fields(result)).encode() + b"\n"
 
 
 async def _after(results: AsyncIterator[Result], custom_id: str | None) -> AsyncIterator[Result]:
@@ -282,8 +187,8 @@ async def _only(results: AsyncIterator[Result], only: Only | None) -> AsyncItera
 
 def _made(batch: Batch, existed: bool) -> Response:
     if existed:
-        return data(_answer(batch), 200, {"idempotent-replayed": "true"})
-    return data(_answer(batch), 201, {"location": f"/api/batches/{batch.id}"})
+        return data(batch_answer(batch), 200, {"idempotent-replayed": "true"})
+    return data(batch_answer(batch), 201, {"location": f"/api/batches/{batch.id}"})
 
 
 def _labels(asked: list[str]) -> dict[str, str]:
@@ -291,76 +196,3 @@ def _labels(asked: list[str]) -> dict[str, str]:
     if any(not name or not sign for name, sign, _ in pairs):
         raise InvalidRequest("label: write it as name=value", param="label")
     return {name: value for name, _, value in pairs}
-
-
-def _answer(batch: Batch) -> BatchAnswer:
-    progress = batch.progress
-    return BatchAnswer(
-        id=batch.id,
-        name=batch.name,
-        state=batch.state,
-        paused_reason=batch.paused_reason,
-        created_at=_moment(batch.created_at),
-        started_at=_moment_or_none(batch.started_at),
-        ended_at=_moment_or_none(batch.ended_at),
-        deadline=_moment(batch.deadline),
-        rows=progress.rows,
-        fed=progress.fed,
-        in_flight=progress.in_flight,
-        succeeded=progress.succeeded,
-        failed=progress.failed,
-        expired=progress.expired,
-        cancelled=progress.cancelled,
-        cost=progress.cost,
-        unpriced=progress.unpriced,
-        max_cost=batch.max_cost,
-        rate_per_second=progress.rate,
-        seconds_left=progress.seconds_left,
-        retry_of=batch.retry_of,
-        labels=batch.labels,
-        errors=[fault(error) for error in batch.errors],
-        file_id=batch.file_id,
-        output_file_id=batch.output_file_id,
-        error_file_id=batch.error_file_id,
-        read_up_to=_moment_or_none(progress.read_up_to),
-        quote=_quoted(batch),
-    )
-
-
-def _quoted(batch: Batch) -> QuotedAnswer | None:
-    low, high, unpriced = batch.quoted_low, batch.quoted_high, batch.quoted_unpriced
-    if low is None or high is None or unpriced is None:
-        return None
-    return QuotedAnswer(low=low, high=high, unpriced_rows=unpriced)
-
-
-def fault(error: LineError) -> FaultAnswer:
-    """Return the fault as it is answered."""
-    return FaultAnswer(line=error.line, code=error.code, message=error.message, param=error.param)
-
-
-def _fields(result: Result) -> dict[str, Any]:
-    run = result.run
-    known = {"custom_id": result.custom_id, "status": result.status, "error_code": result.code, "error": result.message}
-    if run is None:
-        nothing = dict.fromkeys(("run_id", "output", "response", "model", "usage", "cost", "latency"))
-        return {**known, **nothing, "priced": True, "cost": Decimal(0)}
-    return {
-        **known,
-        "run_id": str(run.run_id),
-        "output": run.output,
-        "response": run.response,
-        "model": run.model,
-        "usage": UsageAnswer(**vars(run.usage)),
-        "cost": run.cost,
-        "priced": run.priced,
-        "latency": run.latency,
-    }
-
-
-def _moment(time: int) -> datetime:
-    return datetime.fromtimestamp(time / 1000, UTC)
-
-
-def _moment_or_none(time: int | None) -> datetime | None:
-    return None if time is None else _moment(time)

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from common.contracts.answers_v1 import Success
 from common.contracts.runs_v1 import Name
-from gateway.batches.quotes import Quotes
-from gateway.quote import Quote
-from gateway.routes.batches import FaultAnswer, FileId, fault
+from gateway.batches.answers import FaultAnswer, fault
+from gateway.batches.quote import Quote
+from gateway.batches.quote_file import Quotes
+from gateway.routes.batches import FileId
 from gateway.routes.wire import Asked, body_of, data, read
 from gateway.tokens import Tokens
 

@@ -11,7 +11,7 @@ from common.catalogue import Rate, rate
 from common.contracts.answers_v1 import Answer, Money, OutputTokens
 from common.errors import TallyrunError
 from common.providers import ProviderSpec
-from gateway.estimate import Span, choices, input_tokens, output_limit
+from gateway.batches.estimate import Span, choices, input_tokens, output_limit
 
 ENOUGH_RUNS = 30
 """So many earlier answers tell more about the next ones than an assumption does."""

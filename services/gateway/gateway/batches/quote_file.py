@@ -6,11 +6,11 @@ from uuid import UUID
 from common.ids import now_ms
 from gateway.batches.batch import LineError
 from gateway.batches.files import Files
+from gateway.batches.quote import History, Quote, Quoting
 from gateway.batches.rows import RowReader
 from gateway.batches.submit import FileShelf
 from gateway.batches.validate import validate
 from gateway.models import Models, Resolved
-from gateway.quote import History, Quote, Quoting
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from common.catalogue import rate
 from common.contracts.answers_v1 import OutputTokens
 from common.errors import Unavailable
 from common.providers import ProviderSpec
-from gateway.estimate import Span, input_tokens
-from gateway.quote import ASSUMED_OUTPUT, Quoting, expected
+from gateway.batches.estimate import Span, input_tokens
+from gateway.batches.quote import ASSUMED_OUTPUT, Quoting, expected
 
 OPENAI = ProviderSpec(name="openai", wire="openai", base_url=HttpUrl("http://127.0.0.1:9"), catalogue="openai")
 UNPRICED = ProviderSpec(name="house", wire="openai", base_url=HttpUrl("http://127.0.0.1:9"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.estimate import TOKENS_A_MESSAGE, TOKENS_AN_IMAGE, Span, choices, input_tokens, output_limit
+from gateway.batches.estimate import TOKENS_A_MESSAGE, TOKENS_AN_IMAGE, Span, choices, input_tokens, output_limit
 
 
 def _body(content: object, **fields: Any) -> dict[str, Any]:
