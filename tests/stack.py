@@ -81,7 +81,11 @@ class Simulator:
     def when(self, prompt: str, **step: Any) -> None:
         """Treat every prompt that contains this text so."""
         self._rules.append({"prompt": prompt, **step})
-        assert request("POST", f"{self.url}/control", {"rules": self._rules}).status == 200
+        self.control(rules=self._rules)
+
+    def control(self, **behaviour: Any) -> None:
+        """Behave so from now on, and otherwise as before."""
+        assert request("POST", f"{self.url}/control", behaviour).status == 200
 
     def calls(self) -> Any:
         """Return what it counted since `forget`."""

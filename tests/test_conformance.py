@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ STEPS: dict[str, dict[str, Any]] = {
 """What the simulator does with a prompt that has these words in it."""
 
 CLIENTS = [("openai", "2."), ("openai", "3."), ("anthropic", "2.")]
+
+
+@pytest.fixture(autouse=True)
+def _limits(simulator: Simulator) -> Iterator[None]:
+    """Let every answer say what is left of limits that nobody reaches."""
+    simulator.control(limit={"per_second": 10_000, "burst": 10_000, "reported": True})
+    yield
+    simulator.control(limit=None)
 
 
 @pytest.mark.parametrize(("program", "version"), CLIENTS, ids=lambda part: part.rstrip("."))

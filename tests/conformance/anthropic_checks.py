@@ -71,6 +71,13 @@ def _() -> None:
         assert stream.response.headers["request-id"]
 
 
+@check("the provider's rate limits, streams included")
+def _() -> None:
+    for streamed in (False, True):
+        answer = raw(MESSAGES, asked(stream=streamed))
+        assert int(answer.headers["anthropic-ratelimit-requests-remaining"]) > 0, answer.headers
+
+
 @check("a stream has its events under their names, in order, once each")
 def _() -> None:
     for fields in ({}, {"tools": TOOLS, "tool_choice": {"type": "any"}}, {"max_tokens": 4}):

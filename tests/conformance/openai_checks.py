@@ -104,6 +104,16 @@ def _() -> None:
     assert "retry-after" not in error.response.headers
 
 
+@check("4 the provider's rate limits, streams included")
+def _() -> None:
+    for model, name in [(CHAT, "x-ratelimit-remaining-requests"), (CLAUDE, "anthropic-ratelimit-requests-remaining")]:
+        whole = client.chat.completions.with_raw_response.create(**asked(model))
+        assert int(whole.headers[name]) > 0, whole.headers
+        stream = create(**asked(model, stream=True))
+        assert int(stream.response.headers[name]) > 0, stream.response.headers
+        list(stream)
+
+
 @check("5 x-request-id on success, stream and error: the run's id")
 def _() -> None:
     for model in MODELS:

@@ -18,8 +18,9 @@ from common.ids import now_ms
 from common.kafka import Record
 
 _TEXT_FIELDS = ("output", "response", "prompt_preview")
+_UNSTORED = (*_TEXT_FIELDS, "limits")
 
-RUNS = Table("runs", tuple(field for field in RunCompleted.model_fields if field not in _TEXT_FIELDS))
+RUNS = Table("runs", tuple(field for field in RunCompleted.model_fields if field not in _UNSTORED))
 TEXTS = Table(
     "texts",
     ("workspace_id", "run_id", "execution_id", "accepted_at", "batch_id", "log_partition", "log_offset", *_TEXT_FIELDS),

@@ -1,7 +1,7 @@
 """Answers as they are written: what the runner tells of a run becomes pieces for its caller, none lost unnoticed."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,9 +18,10 @@ from gateway.tokens import Caller
 
 @dataclass(frozen=True)
 class Events:
-    """The provider's own events, as they came."""
+    """The provider's own events, as they came; the first with what it said of its limits."""
 
     texts: list[str]
+    limits: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Online:
             if piece is None:
                 yield Silence()
             elif events := track.next(piece):
-                yield Events(events)
+                yield Events(events, piece.limits or {})
         yield track.end(piece)
 
     async def _next(self, told: Pieces) -> RunDelta | RunCompleted | None:

@@ -56,6 +56,11 @@ def check_succeeded(run: End) -> None:
     raise failed
 
 
+def limits_of(run: End) -> dict[str, str]:
+    """Return the headers in which the provider spoke of its limits: known of a run that just ended, kept of none."""
+    return (run.limits or {}) if isinstance(run, RunCompleted) else {}
+
+
 def response_of(run: End) -> str:
     """Return the provider's body of a run that succeeded; raise `RunFailed` where it is not here as it was."""
     if run.response is None or run.truncated:

@@ -36,16 +36,19 @@ class Writer(Protocol):
 
 async def streamed(pieces: AsyncGenerator[Piece], writer: Writer, headers: dict[str, str]) -> Response:
     """Answer a stream; what fails before its first byte is raised, and answered with its own status."""
-    written = _written(pieces, writer)
+    limits: dict[str, str] = {}
+    written = _written(pieces, writer, limits)
     first = await anext(written)
-    return StreamingResponse(
-        _begun(first, written, writer), headers={**HEADERS, **headers}, media_type="text/event-stream"
-    )
+    headers = {**HEADERS, **limits, **headers}
+    return StreamingResponse(_begun(first, written, writer), headers=headers, media_type="text/event-stream")
 
 
-async def _written(pieces: AsyncGenerator[Piece], writer: Writer) -> AsyncGenerator[bytes]:
+async def _written(pieces: AsyncGenerator[Piece], writer: Writer, limits: dict[str, str]) -> AsyncGenerator[bytes]:
+    """Yield the pieces as text; what the provider says of its limits is in `limits` once the first was read."""
     async with aclosing(pieces):
         async for piece in pieces:
+            if isinstance(piece, Events):
+                limits.update(piece.limits)
             if text := b"".join(_texts(piece, writer)):
                 yield text
 
@@ -54,7 +57,7 @@ def _texts(piece: Piece, writer: Writer) -> Iterable[bytes]:
     match piece:
         case Silence():
             return (KEEP_ALIVE,)
-        case Events(texts):
+        case Events(texts, _):
             return writer.events(texts)
         case Ended():
             return writer.end(piece)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol, Unpack
 from uuid import UUID
@@ -48,6 +48,7 @@ class Telling:
         self._something = asyncio.Event()
         self._over = asyncio.Event()
         self.well = False
+        self.limits: Mapping[str, str] = {}
 
     @property
     def begun(self) -> bool:
@@ -86,7 +87,10 @@ class Telling:
 
     async def _record(self, events: list[str], *, last: bool) -> None:
         assert self._reply_to is not None
-        delta = RunDelta(run_id=self._run_id, call_id=self._call_id, first=self._told, events=events, last=last)
+        limits = dict(self.limits) if self._told == 0 and self.limits else None
+        delta = RunDelta(
+            run_id=self._run_id, call_id=self._call_id, first=self._told, events=events, last=last, limits=limits
+        )
         self._told += len(events)
         await self._sender.send(
             REPLIES.name,

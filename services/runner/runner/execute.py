@@ -25,7 +25,7 @@ from runner.dispatch import GivenBack, Slot, pause
 from runner.limits import Flow, KeyVersion, flow_of
 from runner.preview import preview
 from runner.progress import FREE, FinalFailure, Progress
-from runner.providers import Answer, CallFailed, Provider
+from runner.providers import Answer, CallFailed, Hearing, Provider
 from runner.retry import next_wait
 
 log = logging.getLogger(__name__)
@@ -68,15 +68,12 @@ class Pricer(Protocol):
         """Return the cost. Never raises: what is not known is unpriced."""
 
 
-class Listener(Protocol):
-    """Takes the events of one call's answer."""
+class Listener(Hearing, Protocol):
+    """Takes one call's answer."""
 
     @property
     def begun(self) -> bool:
         """Whether somebody may have seen a piece of the answer."""
-
-    def heard(self, event: str) -> None:
-        """Take the next event."""
 
 
 class Deltas(Protocol):
@@ -229,7 +226,7 @@ class Executor:
         run = progress.run
         async with self._deltas.telling(run) as listener:
             try:
-                return await provider.stream(run.operation, run.body, lease.secret, self._call_seconds, listener.heard)
+                return await provider.stream(run.operation, run.body, lease.secret, self._call_seconds, listener)
             finally:
                 progress.told = listener.begun
 

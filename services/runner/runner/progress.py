@@ -114,5 +114,6 @@ def _answered(answer: Answer | None) -> dict[str, object]:
         "finish_reason": answer.finish_reason,
         "served_model": answer.served_model,
         "service_tier": answer.service_tier,
+        "limits": dict(answer.limits) or None,
         **({} if answer.usage is None else {"usage": answer.usage}),
     }

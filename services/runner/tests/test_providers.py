@@ -6,8 +6,9 @@ import secrets
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
@@ -327,11 +328,22 @@ async def test_an_error_with_status_200_says_what_it_says(key: SecretStr) -> Non
             assert "upstream fell over" in (await failure(provider, "openai", key)).message
 
 
+@dataclass
+class Listened:
+    """What was heard."""
+
+    events: list[str]
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+    def heard(self, event: str) -> None:
+        self.events.append(event)
+
+
 async def stream(
     provider: Provider, wire: Wire, key: SecretStr, heard: list[str] | None = None, **fields: Any
 ) -> Answer:
-    take = (heard if heard is not None else []).append
-    return await provider.stream(OPERATIONS[wire], body(stream=True, **fields), key, 10, take)
+    listener = Listened([] if heard is None else heard)
+    return await provider.stream(OPERATIONS[wire], body(stream=True, **fields), key, 10, listener)
 
 
 async def test_a_stream_is_heard_as_it_is_said(provider: Provider, wire: Wire, key: SecretStr) -> None:

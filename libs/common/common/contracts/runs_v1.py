@@ -150,6 +150,7 @@ class RunCompleted(Event):
     queued_ms: int = Field(0, ge=0)
     key_id: UUID | None = None
     key_version: int | None = None
+    limits: dict[str, str] | None = Field(None, description="the headers in which the provider speaks of its limits")
 
 
 class RunDelta(Event):
@@ -157,7 +158,8 @@ class RunDelta(Event):
 
     Sent to who waits, never to the journal, and superseded by the RunCompleted that follows. `call_id` is one call's: a
     run that is called again has another. `first` is the number of the first event here, from 0: a gap means a loss.
-    `last`: the provider's stream has ended well with these events, of which there may then be none.
+    `last`: the provider's stream has ended well with these events, of which there may then be none. `limits` are told
+    with the first: the headers in which the provider speaks of its limits.
     """
 
     TYPE: ClassVar[str] = "runs.v1.delta"
@@ -167,6 +169,7 @@ class RunDelta(Event):
     first: int = Field(ge=0)
     events: list[str]
     last: bool = False
+    limits: dict[str, str] | None = None
 
 
 class RunStarted(Event):

@@ -13,7 +13,7 @@ from gateway.ask import Asks, SurfaceAsk
 from gateway.claims import Ticket
 from gateway.compatible import openai_error, request_headers
 from gateway.online import Ended, Online
-from gateway.results import End, response_of
+from gateway.results import End, limits_of, response_of
 from gateway.runs import Runs
 from gateway.sse import data, streamed
 from gateway.tokens import Tokens
@@ -44,7 +44,7 @@ class ChatRoutes:
             pieces = self._online.pieces(caller, ask, ticket)
             return await streamed(pieces, _ChatWriter(ask, ticket), headers)
         end = await self._runs.run(caller, ask, ticket)
-        return json_response(_whole(ask, ticket, end), headers=headers)
+        return json_response(_whole(ask, ticket, end), headers={**limits_of(end), **headers})
 
 
 def answer_headers(ticket: Ticket) -> dict[str, str]:

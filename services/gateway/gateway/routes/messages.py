@@ -12,7 +12,7 @@ from gateway.ask import Asks
 from gateway.claims import Ticket
 from gateway.compatible import anthropic_error
 from gateway.online import Ended, Online
-from gateway.results import response_of
+from gateway.results import limits_of, response_of
 from gateway.routes.chat import answer_headers
 from gateway.runs import Runs
 from gateway.sse import event, streamed
@@ -42,7 +42,7 @@ class MessageRoutes:
             pieces = self._online.pieces(caller, ask, ticket)
             return await streamed(pieces, _MessageWriter(ticket), answer_headers(ticket))
         end = await self._runs.run(caller, ask, ticket)
-        return json_response(response_of(end).encode(), headers=answer_headers(ticket))
+        return json_response(response_of(end).encode(), headers={**limits_of(end), **answer_headers(ticket)})
 
     async def count(self, request: Request) -> Response:
         """Refuse: the provider alone knows, and a guess would be taken for its word."""

@@ -1,11 +1,11 @@
 """The model providers: one adapter for each wire format, over its official SDK's connections."""
 
 from common.providers import ProviderSpec
-from runner.providers.answer import Answer, CallFailed, Heard, Provider
+from runner.providers.answer import Answer, CallFailed, Hearing, Provider
 from runner.providers.anthropic import AnthropicProvider
 from runner.providers.openai import OpenAIProvider
 
-__all__ = ["Answer", "CallFailed", "Heard", "Provider", "provider_for"]
+__all__ = ["Answer", "CallFailed", "Hearing", "Provider", "provider_for"]
 
 ADAPTERS: dict[str, type[OpenAIProvider | AnthropicProvider]] = {
     "openai": OpenAIProvider,

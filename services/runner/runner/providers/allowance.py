@@ -51,6 +51,12 @@ def wait_seconds(headers: Mapping[str, str], tokens: int) -> float:
     return max((allowance.wait(need) for allowance, need in _allowances(headers, tokens)), default=0.0)
 
 
+def limits_in(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what the provider says of its limits, in its own words."""
+    names = (name for limit in _HEADERS for name in (limit.limit, limit.remaining, limit.reset))
+    return {name: value for name in names if (value := headers.get(name)) is not None}
+
+
 def _allowances(headers: Mapping[str, str], tokens: int) -> Iterator[tuple[Allowance, float]]:
     for names in _HEADERS:
         if (remaining := _number(headers.get(names.remaining))) is None:

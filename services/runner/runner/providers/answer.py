@@ -1,6 +1,6 @@
 """What a call to a provider takes and brings back, whatever the wire format."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,8 +9,14 @@ from pydantic import SecretStr
 from common.contracts.runs_v1 import Operation, Usage
 from runner.usage import PriceContext
 
-Heard = Callable[[str], None]
-"""Takes an event of a stream: the provider's JSON, verbatim."""
+
+class Hearing(Protocol):
+    """Takes a stream: first what the provider says of its limits, then each event, the provider's JSON, verbatim."""
+
+    limits: Mapping[str, str]
+
+    def heard(self, event: str) -> None:
+        """Take the next event."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Answer:
 
     `response` is the provider's body, verbatim; of a stream, what its events add up to. `usage` is None where the
     provider reported none: such a run is unpriced, not free. `wait_seconds`: how long the provider's own limits forbid
-    another call like this one.
+    another call like this one; `limits`: what it said of them.
     """
 
     response: str
@@ -30,6 +36,7 @@ class Answer:
     usage: Usage | None
     price_context: PriceContext = field(default_factory=PriceContext)
     wait_seconds: float = 0
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 class CallFailed(Exception):
@@ -69,9 +76,9 @@ class Provider(Protocol):
         ...
 
     async def stream(
-        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, hearing: Hearing
     ) -> Answer:
-        """Do what `call` does for a body that asks for a stream, and hand each event on as it comes."""
+        """Do what `call` does for a body that asks for a stream, and let it be heard as it comes."""
         ...
 
     async def check(self, secret: SecretStr) -> bool:

@@ -9,8 +9,8 @@ from pydantic_core import to_json
 
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
-from runner.providers.allowance import wait_seconds
-from runner.providers.answer import Answer, Heard
+from runner.providers.allowance import limits_in, wait_seconds
+from runner.providers.answer import Answer, Hearing
 from runner.providers.assembly import MessageAssembly
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
@@ -43,13 +43,13 @@ class AnthropicProvider:
         return _answer(await reach(sending, callee, timeout_seconds), callee)
 
     async def stream(
-        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, hearing: Hearing
     ) -> Answer:
         """Write a message in events."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
         check_body(operation, "messages", callee)
         url, events = f"{self._url}/v1/messages", MessageAssembly()
-        response = await streamed(self._http, url, body, callee, timeout_seconds, events, heard)
+        response = await streamed(self._http, url, body, callee, timeout_seconds, events, hearing)
         return _heard(events.whole(), response, callee) if is_stream(response) else _answer(response, callee)
 
     async def check(self, secret: SecretStr) -> bool:
@@ -86,6 +86,7 @@ def _read(said: str, body: dict[str, Any], response: httpx2.Response, callee: Ca
         usage=usage,
         price_context=context,
         wait_seconds=wait_seconds(response.headers, usage.input + usage.output if usage else 0),
+        limits=limits_in(response.headers),
     )
 
 

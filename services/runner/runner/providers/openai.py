@@ -9,8 +9,8 @@ from pydantic_core import to_json
 
 from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
-from runner.providers.allowance import wait_seconds
-from runner.providers.answer import Answer, Heard
+from runner.providers.allowance import limits_in, wait_seconds
+from runner.providers.answer import Answer, Hearing
 from runner.providers.assembly import ChatAssembly
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
@@ -45,13 +45,13 @@ class OpenAIProvider:
         return _answer(await reach(sending, callee, timeout_seconds), callee)
 
     async def stream(
-        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, heard: Heard
+        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, hearing: Hearing
     ) -> Answer:
         """Complete a chat in chunks. Their usage is always asked for: without it no price is known."""
         callee = Callee(self._name, str(body.get("model", "")), secret)
         check_body(operation, "chat", callee)
         url, chunks = f"{self._url}/chat/completions", ChatAssembly()
-        response = await streamed(self._http, url, _with_usage(body), callee, timeout_seconds, chunks, heard)
+        response = await streamed(self._http, url, _with_usage(body), callee, timeout_seconds, chunks, hearing)
         return _heard(chunks.whole(), response, callee) if is_stream(response) else _answer(response, callee)
 
     async def check(self, secret: SecretStr) -> bool:
@@ -96,4 +96,5 @@ def _read(said: str, body: dict[str, Any], response: httpx2.Response, callee: Ca
         usage=usage,
         price_context=context,
         wait_seconds=wait_seconds(response.headers, usage.input + usage.output if usage else 0),
+        limits=limits_in(response.headers),
     )

@@ -1,12 +1,14 @@
 """An answer that comes in events: each is handed on as it arrives, and the whole is put together at the end."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx2
 from pydantic import SecretStr
 from pydantic_core import to_json
 
-from runner.providers.answer import Heard
+from runner.providers.allowance import limits_in
+from runner.providers.answer import Hearing
 from runner.providers.connections import bearer, timeouts
 from runner.providers.failures import Callee, broken_off, json_object, reach
 
@@ -37,7 +39,7 @@ async def streamed(
     callee: Callee,
     timeout_seconds: float,
     assembly: Assembly,
-    heard: Heard,
+    hearing: Hearing,
 ) -> httpx2.Response:
     """Send the body and hear the answer out; raise `CallFailed`, also where it ends before it is whole.
 
@@ -46,7 +48,7 @@ async def streamed(
     request = http.build_request(
         "POST", url, content=to_json(body), headers=_headers(callee.secret), timeout=timeouts(timeout_seconds)
     )
-    response = await reach(_hear_out(http, request, _Listener(callee, assembly, heard)), callee, timeout_seconds)
+    response = await reach(_hear_out(http, request, _Listener(callee, assembly, hearing)), callee, timeout_seconds)
     if is_stream(response) and not assembly.done:
         raise broken_off(callee)
     return response
@@ -61,6 +63,7 @@ async def _hear_out(http: httpx2.AsyncClient, request: httpx2.Request, listener:
     response = await http.send(request, stream=True)
     try:
         if response.is_success and is_stream(response):
+            listener.begin(response.headers)
             async for event in httpx2.EventSource(response, MAX_EVENT_BYTES):
                 listener.hear(event.data)
         else:
@@ -77,17 +80,20 @@ def _headers(secret: SecretStr) -> dict[str, str]:
 class _Listener:
     """Reads events, looks out for an error among them, and passes on what is part of the answer."""
 
-    def __init__(self, callee: Callee, assembly: Assembly, heard: Heard) -> None:
+    def __init__(self, callee: Callee, assembly: Assembly, hearing: Hearing) -> None:
         self._callee = callee
         self._assembly = assembly
-        self._heard = heard
+        self._hearing = hearing
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        self._hearing.limits = limits_in(headers)
 
     def hear(self, data: str) -> None:
         if data == "[DONE]":  # OpenAI's end, and no JSON
             self._assembly.end()
         elif data:
             self._add(self._read(data))
-            self._heard(self._callee.hide(data))
+            self._hearing.heard(self._callee.hide(data))
 
     def _add(self, event: dict[str, Any]) -> None:
         try:
