@@ -21,6 +21,7 @@ def test_the_demo_runs_its_prompts_and_its_books_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Simulated provider" in done.stdout
     assert "216 runs" in done.stdout
-    assert "The books agree: 216 runs" in done.stdout
+    assert "1,080 of 1,080 rows answered" in done.stdout
+    assert "The books agree: 1296 runs" in done.stdout
     assert "unpriced" in done.stdout
     assert "in-house-finetune-7" in done.stdout

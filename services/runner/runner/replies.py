@@ -41,13 +41,16 @@ class OwnTopics:
 
     def __init__(self, bootstrap: str) -> None:
         self._publisher = Publisher(bootstrap)
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=round(ANSWER_SECONDS * 1000))
+        self._bootstrap = bootstrap
         self._partitions: Mapping[str, int] = {}
         self._looked_at = -LOOK_SECONDS
         self._looking = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect."""
+        self._admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._bootstrap, request_timeout_ms=round(ANSWER_SECONDS * 1000)
+        )
         await self._publisher.start()
         await self._admin.start()
 

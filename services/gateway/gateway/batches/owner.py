@@ -129,7 +129,7 @@ class Carrying:
         self._models = models
         self._parts = parts
         self._finishing = finishing
-        self._fresh = lease.batch.state == "validating"
+        self._fresh = lease.batch.started_at is None
         self._feeder: Feeder | None = None
         self._work: asyncio.Task[None] | None = None
 

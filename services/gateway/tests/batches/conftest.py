@@ -32,7 +32,7 @@ from common.kafka import Publisher, Record, partition_news
 Script = Callable[[RunRequested], RunCompleted | None]
 Told = dict[str, Any]
 
-WITHIN = 30
+WITHIN = 60
 
 
 def failed(request: RunRequested, code: str, *, retry_at: int | None = None, **fields: Any) -> RunCompleted:
