@@ -272,7 +272,7 @@ def outcome(body: Body) -> InvalidRequest | Unsupported | None:
 
 
 @seed(20)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(st.sampled_from(GOOD), st.dictionaries(st.sampled_from(sorted(WORDS)), ANYTHING, max_size=4), ANYTHING)
 def test_whatever_is_sent_is_translated_or_named(good: Body, odd: Body, message: Any) -> None:
     """Nothing else than the two errors comes out, and each says which field it is about."""

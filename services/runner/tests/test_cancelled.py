@@ -72,7 +72,7 @@ async def test_what_was_cancelled_before_a_runner_starts_is_known_before_its_fir
 
 
 async def test_what_waits_for_the_providers_limit_ends_when_its_batch_is_cancelled(cluster: Cluster) -> None:
-    cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 20}])
+    cluster.simulator.control(script=[{"kind": "rate_limited", "retry_after": 9}])
     batch = f"batch_{uuid4().hex}"
     async with cluster.runner():
         first = await cluster.publish("limited")

@@ -96,7 +96,7 @@ class Spending(RuleBasedStateMachine):
 
 
 TestSpending = Spending.TestCase
-TestSpending.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSpending.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 
 
 ENDS = st.one_of(
@@ -180,7 +180,7 @@ class Feeding(RuleBasedStateMachine):
 
 
 TestFeeding = Feeding.TestCase
-TestFeeding.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestFeeding.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 
 
 @pytest.mark.parametrize(
