@@ -25,8 +25,8 @@ demo: install ## Run prompts against a simulated provider and show what they cos
 run: install ## Start the stack on your own keys
 	@$(BIN)/python -m embedded run
 
-test: install ## Every everyday test, on real engines, in three processes
-	$(BIN)/pytest -n 3 --no-loadscope-reorder
+test: install ## Every everyday test, on real engines, in two processes
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
 	$(BIN)/pytest -m soak --timeout 3600 -s

@@ -162,12 +162,12 @@ async def _rejected(reader: AIOKafkaConsumer, wanted: set[bytes]) -> dict[bytes,
 async def test_a_run_from_acceptance_to_its_end(
     start: Start, group: str, publish: Publish, completed: Make, requested: Request, workspace: UUID
 ) -> None:
-    asked = requested()
-    path = f"/workspaces/{workspace}/runs/{asked.run_id}"
     async with start(group) as client:
         await publish(completed())
         await _until_runs(client, workspace, 1)  # so that the group has caught up
 
+        asked = requested()  # now, since what is appended too late was never accepted
+        path = f"/workspaces/{workspace}/runs/{asked.run_id}"
         assert (await client.get(path)).status_code == 404
         await publish(asked, topic=REQUESTED.name)
         waiting = (await client.get(path, params={"accepted_at": str(asked.accepted_at)})).json()

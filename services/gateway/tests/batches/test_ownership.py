@@ -95,7 +95,7 @@ async def test_runs_under_way_at_the_crash_are_waited_for(
 
 async def test_what_the_dead_owner_sent_is_waited_for(start: Start, log: PlayedLog, sql: asyncpg.Connection) -> None:
     first: Caller = await start()
-    log.behind = True  # nobody knows yet what reached the log
+    log.behind, log.replies = True, False  # nobody knows yet what reached the log
     batch = await first.submit([row(n) for n in range(150)])
     await first.until(batch, lambda told: told["inFlight"] == 150)
     await crash(owning(batch["id"]))
