@@ -21,7 +21,7 @@ from openai import OpenAI
 ROWS, LARGE_ROW = 50_000, 4_000
 """With the largest number of rows, so many characters a prompt make about the largest file: 200 MB."""
 
-RUNS = 10_000
+RUNS = 20_000
 SMALL = 100
 MB = 1024 * 1024
 SAMPLE_SECONDS = 0.05
