@@ -49,7 +49,8 @@ class Usages:
         up_to = self._read_up_to() if source == "runs" else await self._counted.up_to(workspace)
         rows = await self._rows(workspace, question, question.days)
         before = await self._rows(workspace, question, question.days.before()) if compare else None
-        groups = _told_apart(rows, question)
+        by_name = _by_name(rows, question)
+        groups = _told_apart(by_name, question)
         return Usage(
             start=str(question.days.first),
             end=str(question.days.last),
@@ -57,7 +58,7 @@ class Usages:
             source=source,
             by=[dimension.name for dimension in question.by],
             groups=[_group(question, values, sums) for values, sums in _sorted(groups, question)],
-            values=len({_named(row, question) for row in rows}),
+            values=len(by_name),
             totals=figures(add(rows, NOTHING)),
             previous=None if before is None else figures(add(before, NOTHING)),
             read_up_to=iso(up_to) if up_to else None,
@@ -82,16 +83,21 @@ def _named(row: Mapping[str, Any], question: Question) -> tuple[str, ...]:
     return tuple(value for dimension, value in pairs if not dimension.is_time)
 
 
-def _told_apart(rows: Rows, question: Question) -> dict[Values, Sums]:
-    """Return the sums of each group: the costliest values by name, the others of each time together."""
+def _by_name(rows: Rows, question: Question) -> dict[tuple[str, ...], Rows]:
     by_name: dict[tuple[str, ...], Rows] = {}
     for row in rows:
         by_name.setdefault(_named(row, question), []).append(row)
+    return by_name
+
+
+def _told_apart(by_name: Mapping[tuple[str, ...], Rows], question: Question) -> dict[Values, Sums]:
+    """Return the sums of each group: the costliest values by name, the others of each time together."""
     costliest = sorted(by_name, key=lambda name: (-add(by_name[name], NOTHING)["cost"], name))[: question.top]
     kept = set(costliest)
     groups: dict[Values, Rows] = {}
-    for row in rows:
-        groups.setdefault(_place(row, question, told=_named(row, question) in kept), []).append(row)
+    for name, of_name in by_name.items():
+        for row in of_name:
+            groups.setdefault(_place(row, question, told=name in kept), []).append(row)
     return {values: add(of_group, NOTHING) for values, of_group in groups.items()}
 
 

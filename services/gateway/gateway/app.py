@@ -1,9 +1,8 @@
 """Wiring: the only place that knows every part."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
@@ -14,12 +13,13 @@ from common.http import Lifespan, ServiceClient, Speaker, service_app
 from common.identity import Signer
 from common.kafka import Publisher, declare_topics
 from common.lockout import Lockout
+from common.periodic import repeating
 from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.ask import Asks
 from gateway.batches.feeder import Parts
-from gateway.batches.files import MAX_FILE_BYTES, Files, sweep_for_ever
+from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
 from gateway.batches.objects import Objects
@@ -29,7 +29,7 @@ from gateway.batches.results import Results
 from gateway.batches.sending import Sending
 from gateway.batches.submit import Batches
 from gateway.batches.upload import FORM_OVERHEAD
-from gateway.claims import prune_for_ever
+from gateway.claims import PRUNE_SECONDS, prune_old
 from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
@@ -135,6 +135,9 @@ def _connections(settings: GatewaySettings, identity: Speaker) -> Connections:
 
 
 def _lifespan(settings: GatewaySettings, connections: Connections, batching: Batching) -> Lifespan:
+    async def prune() -> None:
+        await prune_old(connections.store)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         admin_token = read_admin_token(settings.admin_token_file)
@@ -150,19 +153,13 @@ def _lifespan(settings: GatewaySettings, connections: Connections, batching: Bat
             await connections.store.start(operator)
             await connections.publisher.start()
             await connections.replies.start()
-            opened.push_async_callback(_cancelled, asyncio.create_task(prune_for_ever(connections.store)))
-            opened.push_async_callback(_cancelled, asyncio.create_task(sweep_for_ever(batching.files)))
+            await opened.enter_async_context(repeating(prune, PRUNE_SECONDS))
+            await opened.enter_async_context(repeating(batching.files.sweep, SWEEP_SECONDS))
             batching.owners.start()
             opened.push_async_callback(batching.owners.stop)
             yield
 
     return lifespan
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _shared(settings: GatewaySettings, connections: Connections, signer: Signer) -> Shared:

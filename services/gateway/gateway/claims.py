@@ -1,17 +1,13 @@
 """Runs that their callers named: one idempotency key is one run, whatever is sent again."""
 
-import asyncio
 import hashlib
-import logging
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from common.contracts.topics import DAY_MS
-from common.errors import IdempotencyConflict, InvalidRequest, Unavailable
+from common.errors import IdempotencyConflict, InvalidRequest
 from common.ids import named_run_id, new_id, now_ms
-
-log = logging.getLogger(__name__)
 
 MAX_KEY_CHARACTERS = 255
 _TIME_SHIFT = 80
@@ -95,12 +91,7 @@ def _claim(workspace_id: UUID, key: str, body: bytes) -> Claim:
     return Claim(run_id, workspace_id, hashlib.sha256(body).digest(), accepted_at=now, tried_at=now)
 
 
-async def prune_for_ever(claims: ClaimStore) -> None:
-    """Forget the keys whose time is over, a bounded number at a time."""
-    while True:
-        try:
-            while await claims.prune(now_ms() - KEPT_MS, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
-                pass
-        except Unavailable as error:
-            log.warning("old idempotency keys wait to be forgotten", extra={"error": error.message})
-        await asyncio.sleep(PRUNE_SECONDS)
+async def prune_old(claims: ClaimStore) -> None:
+    """Forget the keys whose time is over, a bounded number at a time; raise `Unavailable` while that cannot be."""
+    while await claims.prune(now_ms() - KEPT_MS, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+        pass

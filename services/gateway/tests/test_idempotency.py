@@ -25,7 +25,8 @@ from common.contracts.runs_v1 import RunCompleted, RunError, RunRequested
 from common.errors import Unavailable
 from common.ids import named_run_id, new_id, now_ms
 from common.kafka import OutcomeUnknown, Publisher
-from gateway.claims import KEPT_MS, Claim, claimed_ticket, prune_for_ever
+from common.periodic import repeating
+from gateway.claims import KEPT_MS, Claim, claimed_ticket, prune_old
 from gateway.prompts import Prompt
 from gateway.store import PRUNING_LOCK, Store
 
@@ -232,7 +233,7 @@ async def test_keys_are_pruned_oldest_first_so_many_at_once_by_one_replica(
     await claims.close()
 
 
-async def test_pruning_goes_on_until_nothing_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pruning_goes_on_until_nothing_is_old() -> None:
     class Keys:
         """Many old keys, and a database that is away at first."""
 
@@ -248,11 +249,9 @@ async def test_pruning_goes_on_until_nothing_is_old(monkeypatch: pytest.MonkeyPa
             done.set()
             return 1
 
-    monkeypatch.setattr("gateway.claims.PRUNE_SECONDS", 0)
     done, keys = asyncio.Event(), Keys()
-    task = asyncio.create_task(prune_for_ever(keys))  # type: ignore[arg-type] # all that it needs
-    await asyncio.wait_for(done.wait(), 5)
-    task.cancel()
+    async with repeating(lambda: prune_old(keys), 0):  # type: ignore[arg-type] # all that it needs
+        await asyncio.wait_for(done.wait(), 5)
     assert abs(keys.asked[0] - (now_ms() - KEPT_MS)) < 5_000
 
 

@@ -1,6 +1,5 @@
 """Files: what callers upload and what batches write, each visible to its workspace once it is whole."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from common.contracts.topics import DAY_MS
-from common.errors import TallyrunError, TooLarge, Unavailable
+from common.errors import TallyrunError, TooLarge
 from common.ids import new_id, now_ms
 from gateway.batches.objects import Objects, Writer
 
@@ -145,13 +144,3 @@ class Files:
             await self._records.forget(file_id)
         except TallyrunError as error:
             log.warning("a file waits to be removed: %s", error.message)
-
-
-async def sweep_for_ever(files: Files) -> None:
-    """Remove what has expired, every minute."""
-    while True:
-        try:
-            await files.sweep()
-        except Unavailable as error:
-            log.warning("expired files wait to be removed: %s", error.message)
-        await asyncio.sleep(SWEEP_SECONDS)
