@@ -26,6 +26,7 @@ run: install ## Start the stack on your own keys
 	@$(BIN)/python -m embedded run
 
 test: install ## Every everyday test, on real engines, in two processes
+	@$(BIN)/python -m common.engines
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
