@@ -11,16 +11,8 @@ from analytics.database import Database
 from analytics.hours import date_of, hour_of, iso, stamp
 from analytics.money import EXACT, mean
 from analytics.sums import add, percent, zeros
-from common.contracts.answers_v1 import (
-    PERIOD_DAYS,
-    DayUsage,
-    ModelUsage,
-    Overview,
-    Period,
-    PeriodComparison,
-    PromptUsage,
-    Totals,
-)
+from common.contracts.answers_v1 import PERIOD_DAYS, Period
+from common.contracts.overview_v1 import DayUsage, ModelUsage, Overview, PeriodComparison, PromptUsage, Totals
 from common.ids import now_ms
 
 EXPENSIVE_PROMPTS = 20

@@ -15,8 +15,9 @@ from analytics.overview import Overviews
 from analytics.runs import Runs, RunStatus
 from analytics.usage import Usages
 from common.callers import Callers
-from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
+from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.overview_v1 import Overview
 from common.contracts.runs_v1 import LATEST, Millis, Name
 from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.http import json_response

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from common.contracts.answers_v1 import Overview, Period, Success
+from common.contracts.answers_v1 import Period, Success
+from common.contracts.overview_v1 import Overview
 from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.http import json_response
 from gateway.analytics import Analytics
