@@ -27,9 +27,8 @@ class ModelUsed(Answer):
 class ProductUse(Answer):
     """What analytics knows of it. `start` and `end` are UTC days, both included; the last one is not over.
 
-    `runs_a_day` is a mean over all days of the period. `users` are the different ones that runs name;
-    `runs_without_user` name none, and are in no user's cost: `cost_per_user` is the cost of the others for each user,
-    None without users.
+    `runs_a_day` is a mean over all days of the period. `users` are the different ones that runs name. What runs that
+    name none cost, `cost_without_user`, is in no user's: `cost_per_user` is the rest for each user, None without users.
     """
 
     start: str
@@ -38,8 +37,8 @@ class ProductUse(Answer):
     runs_a_day: float
     days: list[ProductDay]
     users: int
-    runs_without_user: int
     cost: Money
+    cost_without_user: Money
     cost_per_user: Money | None
     models: list[ModelUsed]
     source: Source
