@@ -13,7 +13,8 @@ from analytics.consumer import Consumer
 from analytics.ingest import Ingest
 from analytics.latency import Latencies
 from analytics.overview import Overviews
-from analytics.routes import AUDIENCE, routes, usage_routes
+from analytics.reprice import Repricing
+from analytics.routes import AUDIENCE, reprice_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -25,6 +26,7 @@ from common.errors import Unavailable
 from common.http import service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from common.providers import Providers
 from common.singleflight import Singleflight
 
 MAX_BODY_BYTES = 64 * 1024
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)
     sealer = Sealer(clickhouse, consumer.owns_first)
+    repricing = Repricing(clickhouse, {one.name: one.catalogue for one in Providers.load(settings).all()})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -51,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
             stack.push_async_callback(clickhouse.close)
             await clickhouse.migrate()
             await clickhouse.execute("retain_texts", days=settings.text_retention_days)
+            await repricing.finish()
             await declare_topics(kafka, settings.kafka_replication)
             for part in (publisher, watermark):
                 await part.start()
@@ -77,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     batches = Batches(clickhouse, watermark)
     app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    app.include_router(reprice_routes(callers, repricing))
     app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 

@@ -12,11 +12,13 @@ from analytics.keys import key_usage
 from analytics.latency import Latencies
 from analytics.outputs import output_tokens
 from analytics.overview import Overviews
+from analytics.reprice import Repricing
 from analytics.runs import Runs, RunStatus
 from analytics.usage import Usages
 from common.callers import Callers
 from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.reprice_v1 import RepriceAsked, RepricePage
 from common.contracts.runs_v1 import LATEST, Millis, Name
 from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.http import json_response
@@ -94,6 +96,17 @@ def _about_batches(router: APIRouter, batches: Batches) -> None:
     @router.get("/batches/{batch}/totals", response_model=Success[BatchTotals])
     async def totals(workspace: UUID, batch: Batch, since: Millis = 0, until: Millis = LATEST) -> Response:
         return json_response(Success(data=await batches.totals(workspace, batch, Span(since, until))).encode())
+
+
+def reprice_routes(callers: Callers, repricing: Repricing) -> APIRouter:
+    """Return what changes figures: the gateway asks for admins alone."""
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+
+    @router.post("/reprice", response_model=Success[RepricePage])
+    async def reprice(workspace: UUID, asked: RepriceAsked) -> Response:
+        return json_response(Success(data=await repricing.page(workspace, asked)).encode())
+
+    return router
 
 
 def usage_routes(callers: Callers, usages: Usages, latencies: Latencies) -> APIRouter:

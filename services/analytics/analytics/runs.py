@@ -122,14 +122,10 @@ class Runs:
         executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)
         if executions is None:
             return None
-        texts = await self._database.rows(
-            "run_text",
-            workspace=workspace,
-            hour=hour_of(executions[0]["accepted_at"]),
-            run_id=run_id,
-            execution_id=executions[0]["execution_id"],
-        )
-        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT)
+        place = {"workspace": workspace, "hour": hour_of(executions[0]["accepted_at"]), "run_id": run_id}
+        texts = await self._database.rows("run_text", **place, execution_id=executions[0]["execution_id"])
+        repricings = await self._database.rows("repricings", **place)
+        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT, repricings)
 
     async def _executions(self, workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[UUID, list[Row]]:
         """Return the executions of these runs, each run's in the order in which they completed."""

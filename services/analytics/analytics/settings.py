@@ -2,10 +2,11 @@
 
 from pydantic import Field, SecretStr
 
+from common.providers import ProviderSettings
 from common.settings import GroupSettings, IdentitySettings
 
 
-class Settings(GroupSettings, IdentitySettings):
+class Settings(GroupSettings, IdentitySettings, ProviderSettings):
     """Times are in seconds unless the name says otherwise."""
 
     analytics_port: int = 8082

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, ExecutionView, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import AttemptView, ExecutionView, Repriced, RunDetail, RunSummary, TokensUsed
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -26,8 +26,8 @@ def finished(executions: Sequence[Row]) -> RunSummary:
     return RunSummary(**_ended(executions))
 
 
-def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
-    """Return a run that ended, whole."""
+def finished_detail(executions: Sequence[Row], text: Row, repricings: Sequence[Row] = ()) -> RunDetail:
+    """Return a run that ended, whole; its repricings are the oldest first."""
     first = executions[0]
     return RunDetail(
         **_ended(executions),
@@ -46,6 +46,7 @@ def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
         execution_details=[_execution(execution) for execution in executions],
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
+        repriced=_repriced(executions, repricings) if repricings else None,
     )
 
 
@@ -143,6 +144,20 @@ def _cost(executions: Sequence[Row]) -> Decimal | None:
     if not all(execution["priced"] for execution in executions):
         return None
     return total(execution["cost"] for execution in executions)
+
+
+def _repriced(executions: Sequence[Row], repricings: Sequence[Row]) -> Repriced:
+    first: dict[UUID, Row] = {}
+    for row in repricings:
+        first.setdefault(row["execution_id"], {"priced": row["was_priced"], "cost": row["was_total"]})
+    last = repricings[-1]
+    return Repriced(
+        from_=_cost([first.get(execution["execution_id"], execution) for execution in executions]),
+        to=_cost(executions),
+        at=iso(last["repriced_at"]),
+        catalogue=last["catalogue"],
+        reason=last["reason"],
+    )
 
 
 def _components(executions: Sequence[Row]) -> dict[str, Decimal]:
