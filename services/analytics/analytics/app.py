@@ -10,11 +10,13 @@ from fastapi import FastAPI
 from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
+from analytics.exports import Exports
 from analytics.ingest import Ingest
 from analytics.latency import Latencies
 from analytics.overview import Overviews
 from analytics.reprice import Repricing
-from analytics.routes import AUDIENCE, reprice_routes, routes, usage_routes
+from analytics.retention import retain
+from analytics.routes import AUDIENCE, export_routes, reprice_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -41,7 +43,9 @@ def create_app(settings: Settings) -> FastAPI:
     kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
     callers = Callers.load(AUDIENCE, settings)
     verifier = Verifier.load(settings.identity_dir)
-    clickhouse = ClickHouse(settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database)
+    clickhouse = ClickHouse(
+        settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database, settings.clickhouse_cluster
+    )
     publisher = Publisher(kafka)
     consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)
@@ -53,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(clickhouse.close)
             await clickhouse.migrate()
-            await clickhouse.execute("retain_texts", days=settings.text_retention_days)
+            await retain(clickhouse, settings.text_retention_days, settings.run_retention_days)
             await repricing.finish()
             await declare_topics(kafka, settings.kafka_replication)
             for part in (publisher, watermark):
@@ -82,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     batches = Batches(clickhouse, watermark)
     app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
     app.include_router(reprice_routes(callers, repricing))
+    app.include_router(export_routes(callers, Exports(clickhouse)))
     app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 

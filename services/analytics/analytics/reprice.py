@@ -1,13 +1,11 @@
 """Prices the runs of a period again: says what would change, or changes it exactly once, whoever is killed."""
 
 import asyncio
-import base64
-import binascii
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, NamedTuple, Self
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -22,7 +20,6 @@ from common.catalogue import CATALOGUE
 from common.contracts.reprice_v1 import RepriceAsked, RepriceGroup, RepricePage
 from common.contracts.runs_v1 import Cost
 from common.contracts.usage_v1 import UsageAsked
-from common.errors import InvalidRequest
 from common.ids import now_ms
 
 PAGE = 20_000
@@ -42,43 +39,17 @@ STEPS = ("reprice_batch_runs", "reprice_runs", "reprice_marks", "reprice_done")
 Row = Mapping[str, Any]
 
 
-class Place(NamedTuple):
-    """Of an execution, in the order in which they are repriced: by hour (Unix seconds), run and execution."""
-
-    hour: int
-    run_id: UUID
-    execution_id: UUID
-
-    def encode(self) -> str:
-        """Return the cursor that stands for going on behind it."""
-        return base64.urlsafe_b64encode(f"{self.hour}.{self.run_id}.{self.execution_id}".encode()).decode()
-
-    @classmethod
-    def decode(cls, cursor: str) -> Self:
-        """Read a cursor, or raise `InvalidRequest`."""
-        try:
-            hour, run_id, execution_id = base64.urlsafe_b64decode(cursor).decode().split(".")
-            return cls(int(hour), UUID(run_id), UUID(execution_id))
-        except (binascii.Error, ValueError):
-            raise InvalidRequest("cursor: not one that a page of a repricing answered") from None
-
-
-FIRST = Place(0, UUID(int=0), UUID(int=0))
-
-
 @dataclass
 class Tally:
     """Counts what becomes of the executions, by provider and model."""
 
     groups: dict[tuple[str, str], RepriceGroup] = field(default_factory=dict)
-    executions: int = 0
 
     def add(self, row: Row, repriced: Repriced) -> None:
         """Count one."""
         was = current(row)
         name = row["provider"], row["model"]
         one = self.groups.get(name) or _nothing(*name)
-        self.executions += 1
         self.groups[name] = one.model_copy(
             update={
                 "executions": one.executions + 1,
@@ -104,53 +75,28 @@ class Repricing:
     async def page(self, workspace: UUID, asked: RepriceAsked) -> RepricePage:
         """Reprice, or only compare, from the cursor on for a few seconds; answer how far that went."""
         days = _days(asked, self._clock())
-        place = Place.decode(asked.cursor) if asked.cursor else FIRST
+        since = days.start * 1000 if asked.cursor is None else asked.cursor
         if asked.apply and asked.cursor is None:
             await self.finish(workspace)
-        ahead = await stretches(self._database, workspace, days.start, days.end, PAGE)
-        tally, prices, until = Tally(), Prices(self._catalogues, asked), time.monotonic() + PAGE_SECONDS
-        following: Place | None = None
-        async for rows in self._pages(workspace, ahead, place):
-            await self._reprice(workspace, rows, prices, asked, tally)
-            if time.monotonic() >= until:
-                following = _place(rows[-1])
+        tally, prices, ends = Tally(), Prices(self._catalogues, asked), time.monotonic() + PAGE_SECONDS
+        following, enough = None, False
+        async for stretch in stretches(self._database, workspace, since, days.end * 1000, PAGE):
+            if enough:
+                following = stretch.since
                 break
-        return _answer(asked, days, tally, sum(stretch.executions for stretch in ahead), following)
+            await self._reprice(workspace, stretch, prices, asked, tally)
+            enough = time.monotonic() >= ends
+        return _answer(asked, days, tally, following)
 
     async def finish(self, *workspaces: UUID) -> None:
         """Finish what was written down and not carried out: somebody was killed in between."""
         for row in await self._database.rows("reprice_unfinished", workspaces=list(workspaces)):
             await self._carry_out(row["workspace_id"], row["first_hour"], row["last_hour"], row["version"])
 
-    async def _pages(self, workspace: UUID, ahead: Sequence[Stretch], place: Place) -> AsyncIterator[list[Row]]:
-        """Yield the executions behind the place, some at a time."""
-        for stretch in ahead:
-            if stretch.end <= place.hour:
-                continue
-            more = True
-            while more:
-                rows = await self._rows(workspace, stretch, place)
-                more = len(rows) == PAGE
-                if rows:
-                    place = _place(rows[-1])
-                    yield rows
-
-    async def _rows(self, workspace: UUID, stretch: Stretch, after: Place) -> list[Row]:
-        return list(
-            await self._database.rows(
-                "reprice_rows",
-                workspace=workspace,
-                after_hour=after.hour,
-                after_run=after.run_id,
-                after_execution=after.execution_id,
-                limit=PAGE,
-                **stretch.parameters(),
-            )
-        )
-
     async def _reprice(
-        self, workspace: UUID, rows: Sequence[Row], prices: Prices, asked: RepriceAsked, tally: Tally
+        self, workspace: UUID, stretch: Stretch, prices: Prices, asked: RepriceAsked, tally: Tally
     ) -> None:
+        rows = await self._database.rows("reprice_rows", workspace=workspace, **stretch.parameters())
         repriced = await asyncio.to_thread(lambda: [prices(row) for row in rows])
         changed = []
         for row, one in zip(rows, repriced, strict=True):
@@ -196,10 +142,6 @@ def _differs(row: Row, one: Repriced) -> bool:
     )
 
 
-def _place(row: Row) -> Place:
-    return Place(row["hour"], row["run_id"], row["execution_id"])
-
-
 def _days(asked: RepriceAsked, now: int) -> Days:
     days = {"period": asked.period, "from": asked.from_, "to": asked.to, "tz": asked.tz}
     return question_of(UsageAsked.model_validate(days), now).days
@@ -210,7 +152,7 @@ def _nothing(provider: str, model: str) -> RepriceGroup:
     return RepriceGroup(provider=provider, model=model, **zeros, was=Decimal(0), becomes=Decimal(0))
 
 
-def _answer(asked: RepriceAsked, days: Days, tally: Tally, total: int, following: Place | None) -> RepricePage:
+def _answer(asked: RepriceAsked, days: Days, tally: Tally, following: int | None) -> RepricePage:
     return RepricePage(
         start=str(days.first),
         end=str(days.last),
@@ -218,7 +160,6 @@ def _answer(asked: RepriceAsked, days: Days, tally: Tally, total: int, following
         catalogue=CATALOGUE if asked.catalogue == "installed" else "as recorded",
         applied=asked.apply,
         groups=[tally.groups[name] for name in sorted(tally.groups)],
-        executions=tally.executions,
-        total=total,
-        next_cursor=None if following is None else following.encode(),
+        share=1.0 if following is None else (following - days.start * 1000) / (days.end - days.start) / 1000,
+        next_cursor=following,
     )

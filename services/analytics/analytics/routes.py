@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from analytics.batches import Batches, Span
 from analytics.database import Database
+from analytics.exports import Exports
 from analytics.keys import key_usage
 from analytics.latency import Latencies
 from analytics.outputs import output_tokens
@@ -20,8 +21,8 @@ from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetai
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
 from common.contracts.reprice_v1 import RepriceAsked, RepricePage
 from common.contracts.runs_v1 import LATEST, Millis, Name
-from common.contracts.usage_v1 import Latency, Usage, UsageAsked
-from common.http import json_response
+from common.contracts.usage_v1 import ExportAsked, Latency, Usage, UsageAsked
+from common.http import json_response, streamed
 from common.singleflight import Singleflight
 
 AUDIENCE = "analytics"
@@ -105,6 +106,17 @@ def reprice_routes(callers: Callers, repricing: Repricing) -> APIRouter:
     @router.post("/reprice", response_model=Success[RepricePage])
     async def reprice(workspace: UUID, asked: RepriceAsked) -> Response:
         return json_response(Success(data=await repricing.page(workspace, asked)).encode())
+
+    return router
+
+
+def export_routes(callers: Callers, exports: Exports) -> APIRouter:
+    """Return the export: the gateway asks for texts only for those who may read them."""
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+
+    @router.get("/export", response_class=Response)
+    async def export(workspace: UUID, asked: Annotated[ExportAsked, Query()]) -> Response:
+        return await streamed(exports.file(workspace, asked), "application/octet-stream")
 
     return router
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from analytics.database import Database
 from analytics.hours import Hour, days_of, hours_of_days, stamp
-from analytics.ingest import MARKS, mark_row
+from analytics.ingest import MARKS, RUNS, mark_row
 from analytics.telemetry import SEALED_HOURS, SEALS
 from common.errors import Unavailable
 from common.ids import now_ms
@@ -65,8 +65,10 @@ class Sealer:
     async def seal(self) -> int:
         """Count the hours that are due, those with the oldest marks first; return how many there were."""
         now = self._clock()
+        await self._database.catch_up(MARKS.name)
         due = dict(list(_due(await self._marks(), now))[:HOURS_PER_SEAL])
         if due:
+            await self._database.catch_up(RUNS.name)  # after the marks are read: what they stand for is older than they
             with SEALS.time():
                 await self._recompute(sorted(due))
                 await self._clear(due)

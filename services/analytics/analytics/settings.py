@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr
 
+from analytics.retention import SHORTEST_DAYS
 from common.providers import ProviderSettings
 from common.settings import GroupSettings, IdentitySettings
 
@@ -16,4 +17,15 @@ class Settings(GroupSettings, IdentitySettings, ProviderSettings):
     clickhouse_database: str = "tallyrun"
     consumer_group: str = "analytics"
     text_retention_days: int = Field(90, ge=1, le=36_500, description="how long outputs and prompt previews are kept")
+    run_retention_days: int | None = Field(
+        None,
+        ge=SHORTEST_DAYS,
+        le=36_500,
+        description="how long single runs are kept after the end of their month; what they add up to stays",
+    )
+    clickhouse_cluster: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="a cluster's name on the servers: tables are replicated, sharded",
+    )
     drain_seconds: int = 10

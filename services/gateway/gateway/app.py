@@ -44,6 +44,7 @@ from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.batches import BatchRoutes
 from gateway.routes.batches_v1 import OpenAIBatchRoutes
 from gateway.routes.chat import ChatRoutes
+from gateway.routes.export import ExportRoutes
 from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
@@ -214,6 +215,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
+        ExportRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,

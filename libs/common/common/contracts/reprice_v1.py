@@ -8,6 +8,7 @@ from pydantic import AliasGenerator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from common.contracts.answers_v1 import Answer, Money, Period
+from common.contracts.runs_v1 import Millis
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, decimal_places=6)]
 
@@ -32,7 +33,7 @@ class RepriceAsked(BaseModel):
     discounts: dict[Annotated[str, Field(min_length=1, max_length=256)], Percent] = Field({}, max_length=1000)
     reason: str = Field("", max_length=200)
     apply: bool = False
-    cursor: str | None = Field(None, max_length=200)
+    cursor: Millis | None = None
 
 
 class RepriceGroup(Answer):
@@ -52,7 +53,7 @@ class RepriceGroup(Answer):
 
 
 class RepricePage(Answer):
-    """A share of a repricing: `executions` of about `total` ones; `next_cursor` None is the end."""
+    """A part of a repricing, up to `share` (0 to 1) of the period; `next_cursor` None is the end."""
 
     start: str
     end: str
@@ -60,6 +61,5 @@ class RepricePage(Answer):
     catalogue: str
     applied: bool
     groups: list[RepriceGroup]
-    executions: int
-    total: int
-    next_cursor: str | None
+    share: float
+    next_cursor: int | None

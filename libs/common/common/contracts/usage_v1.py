@@ -43,6 +43,16 @@ class UsageAsked(BaseModel):
     compare: bool = False
 
 
+class ExportAsked(UsageAsked):
+    """Which runs are exported, asked for as usage is: days, time zone and filters; `by`, `top`, `compare` say nothing.
+
+    `csv` and `parquet` have a row for each execution, `focus` one for each charge. `texts`: also what was said.
+    """
+
+    format: Literal["csv", "parquet", "focus"] = "csv"
+    texts: bool = False
+
+
 class Figures(Answer):
     """Sums over runs, and means where there is something to divide by. Rates are percentages, latencies ms.
 

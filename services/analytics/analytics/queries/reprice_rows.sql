@@ -1,4 +1,4 @@
--- A page of executions in the order of their ids within their hours: what each costs, and what it costs is made of.
+-- The executions of a stretch of time: what each costs, and what that is made of.
 -- `recorded`: its cost as the runner told it.
 SELECT
     toUnixTimestamp(r.hour) AS hour,
@@ -31,19 +31,14 @@ SELECT
 FROM (
     SELECT *, hour
     FROM runs FINAL
+    PREWHERE accepted_at >= {since:Int64} AND accepted_at < {until:Int64}
     WHERE workspace_id = {workspace:UUID}
-        AND hour >= toStartOfHour(toDateTime({from:UInt32}, 'UTC')) AND hour < toDateTime({to:UInt32}, 'UTC')
-        AND accepted_at >= toInt64({from:UInt32}) * 1000 AND accepted_at < toInt64({to:UInt32}) * 1000
-        AND (toUnixTimestamp(hour), toUInt128(run_id), toUInt128(execution_id))
-            > ({after_hour:UInt32}, toUInt128({after_run:UUID}), toUInt128({after_execution:UUID}))
-    ORDER BY runs.hour, toUInt128(run_id), toUInt128(execution_id)
-    LIMIT {limit:UInt32}
-) AS r
-LEFT JOIN (
-    SELECT execution_id, argMin(was, version) AS recorded, 1 AS is_repriced
-    FROM repricings
+        AND hour BETWEEN toDateTime({from:UInt32}, 'UTC') AND toDateTime({to:UInt32}, 'UTC')
+) AS recorded_catalogue
+FROM (
+    SELECT *, hour
+    FROM runs FINAL
     WHERE workspace_id = {workspace:UUID}
-        AND hour >= toStartOfHour(toDateTime({from:UInt32}, 'UTC')) AND hour < toDateTime({to:UInt32}, 'UTC')
+        AND hour BETWEEN toDateTime({from:UInt32}, 'UTC') AND toDateTime({to:UInt32}, 'UTC')
     GROUP BY execution_id
 ) AS p ON p.execution_id = r.execution_id
-ORDER BY r.hour, toUInt128(r.run_id), toUInt128(r.execution_id)
