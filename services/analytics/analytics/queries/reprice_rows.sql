@@ -34,10 +34,10 @@ FROM (
     PREWHERE accepted_at >= {since:Int64} AND accepted_at < {until:Int64}
     WHERE workspace_id = {workspace:UUID}
         AND hour BETWEEN toDateTime({from:UInt32}, 'UTC') AND toDateTime({to:UInt32}, 'UTC')
-) AS recorded_catalogue
-FROM (
-    SELECT *, hour
-    FROM runs FINAL
+) AS r
+LEFT JOIN (
+    SELECT execution_id, argMin(was, version) AS recorded, 1 AS is_repriced
+    FROM repricings
     WHERE workspace_id = {workspace:UUID}
         AND hour BETWEEN toDateTime({from:UInt32}, 'UTC') AND toDateTime({to:UInt32}, 'UTC')
     GROUP BY execution_id
