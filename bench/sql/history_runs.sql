@@ -37,7 +37,7 @@ SELECT
     concat('prompt-', toString(toUInt32(pow(bitAnd(bitShiftRight(chance, 16), 1048575) / 1048576, 4) * 5000))),
     map('team', concat('team-', toString(bitAnd(bitShiftRight(chance, 50), 15)))),
     (input, if(is_failed, 0, output), 0, 0, 0),
-    (true, if(is_failed, of_input, of_input + of_output), map('input', of_input, 'output', if(is_failed, toDecimal128(0, 18), of_output)), 'bench'),
+    (true, if(is_failed, of_input, of_input + of_output), map('input', of_input, 'output', if(is_failed, toDecimal128(0, 18), of_output)), 'bench', NULL),
     '[]',
     latency,
     40,

@@ -168,6 +168,9 @@ class Connection(BaseHTTPRequestHandler):
             case "POST", ["api", "analytics", "reprice"]:
                 double.sent.append(json.loads(body))
                 return 200, double.repriced[double.sent[-1].get("cursor") or 0]
+            case "POST", ["api", "runs", run_id, "outcome"]:
+                given = {"success": None, "score": None, "note": None, **json.loads(body)}
+                return 200, {"runId": run_id, **given, "recordedAt": NOW}
             case "GET", ["api", "workspaces"]:
                 return 200, [{"id": "w", "name": "acme", "createdAt": NOW}]
         return 404, {"success": False, "error": f"no such thing: {path}", "code": "not_found"}

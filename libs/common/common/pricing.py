@@ -64,12 +64,32 @@ def price(catalogue: str | None, call: Call, at: datetime) -> Cost:
 def _cost(found: ModelInfo, call: Call, at: datetime) -> Cost:
     if call.usage is None:
         raise _Unpriced
-    factor = _geo_factor(call.context)
-    components: dict[str, Decimal] = defaultdict(Decimal)
-    for unit, amount in _amounts(prices(found, at, _terms(call)), call.usage, call.context):
-        components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
+    billed = prices(found, at, _terms(call))
+    components = _components(billed, call.usage, call.context)
     exact = {kind: rounded(amount) for kind, amount in components.items()}
-    return Cost(priced=True, total=sum(exact.values(), Decimal(0)), components=exact, catalogue=CATALOGUE)
+    return Cost(
+        priced=True,
+        total=sum(exact.values(), Decimal(0)),
+        components=exact,
+        catalogue=CATALOGUE,
+        cache_savings=_savings(components, billed, call.usage, call.context),
+    )
+
+
+def _components(billed: Prices, usage: Usage, context: PriceContext) -> dict[str, Decimal]:
+    factor = _geo_factor(context)
+    components: dict[str, Decimal] = defaultdict(Decimal)
+    for unit, amount in _amounts(billed, usage, context):
+        components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
+    return components
+
+
+def _savings(components: Mapping[str, Decimal], billed: Prices, usage: Usage, context: PriceContext) -> Decimal | None:
+    """Return what the same call would have cost more, had the tokens read from the cache been any other input."""
+    if not usage.cached:
+        return None
+    uncached = _components(billed, usage.model_copy(update={"cached": 0}), context)
+    return rounded(sum(uncached.values(), Decimal(0)) - sum(components.values(), Decimal(0)))
 
 
 def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:

@@ -13,10 +13,12 @@ from analytics.consumer import Consumer
 from analytics.exports import Exports
 from analytics.ingest import Ingest
 from analytics.latency import Latencies
+from analytics.outcomes import Outcomes
 from analytics.overview import Overviews
+from analytics.product import Products
 from analytics.reprice import Repricing
 from analytics.retention import retain
-from analytics.routes import AUDIENCE, export_routes, reprice_routes, routes, usage_routes
+from analytics.routes import AUDIENCE, export_routes, outcome_routes, reprice_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -32,7 +34,7 @@ from common.providers import Providers
 from common.singleflight import Singleflight
 
 MAX_BODY_BYTES = 64 * 1024
-"""Nobody posts here."""
+"""Nobody posts more than an outcome here."""
 
 READY_SECONDS = 3
 """A database that froze answers no probe; a longer wait here would only add a second timeout to the prober's."""
@@ -83,11 +85,16 @@ def create_app(settings: Settings) -> FastAPI:
     def stored() -> int:
         return watermark.read_up_to
 
-    batches = Batches(clickhouse, watermark)
-    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    call_ms = round(settings.call_seconds * 1000)
+    batches, runs = Batches(clickhouse, watermark), Runs(clickhouse, watermark)
+    overviews = Overviews(clickhouse, stored, call_ms=call_ms)
+    usages = Usages(clickhouse, stored, call_ms=call_ms)
+    products = Products(clickhouse, usages)
+    app.include_router(routes(callers, clickhouse, overviews, runs, batches))
+    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products))
+    app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
     app.include_router(reprice_routes(callers, repricing))
     app.include_router(export_routes(callers, Exports(clickhouse)))
-    app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 
 

@@ -76,5 +76,18 @@ class Cluster(NamedTuple):
         return f"CREATE TABLE IF NOT EXISTS {name} {self.on} AS {name}_local\nENGINE = Distributed({where})"
 
     def _altered(self, name: str, changes: str) -> list[str]:
-        tables = [f"{name}_local", *([name] if any(kind in changes for kind in OF_COLUMNS) else [])]
-        return [f"ALTER TABLE {table} {self.on}{changes}" for table in tables]
+        of_columns = [change for change in _parts(changes) if change.startswith(OF_COLUMNS)]
+        over = [f"ALTER TABLE {name} {self.on} {', '.join(of_columns)}"] if of_columns else []
+        return [f"ALTER TABLE {name}_local {self.on}{changes}", *over]
+
+
+def _parts(changes: str) -> list[str]:
+    """Return the changes of an ALTER: what stands between its commas, except for those within brackets."""
+    parts, depth = [""], 0
+    for character in changes:
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]

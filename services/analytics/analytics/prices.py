@@ -82,6 +82,7 @@ def _cost(row: Row, prefix: str) -> Cost:
         total=amount if row[f"{prefix}priced"] else None,
         components=row[f"{prefix}components"],
         catalogue=row[f"{prefix}catalogue"],
+        cache_savings=row[f"{prefix}cache_savings"],
     )
 
 
@@ -97,4 +98,5 @@ def _discounted(cost: Cost, percent: Decimal) -> Cost:
     share = EXACT.divide(100 - percent, Decimal(100))
     components = {kind: rounded(EXACT.multiply(amount, share)) for kind, amount in cost.components.items()}
     amount = total(components.values()) if components else rounded(EXACT.multiply(cost.total or Decimal(0), share))
-    return Cost(priced=True, total=amount, components=components, catalogue=cost.catalogue)
+    saved = None if cost.cache_savings is None else rounded(EXACT.multiply(cost.cache_savings, share))
+    return cost.model_copy(update={"total": amount, "components": components, "cache_savings": saved})

@@ -2,7 +2,7 @@
 
 from analytics.database import Database
 
-OF_RUNS = ("runs", "accepted", "batch_runs", "repricings")
+OF_RUNS = ("runs", "accepted", "batch_runs", "repricings", "outcomes")
 
 SHORTEST_DAYS = 31
 """Runs may be read from Kafka again for 14 days, and be accepted 8 days before they were appended: as long as that can

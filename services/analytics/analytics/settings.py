@@ -28,4 +28,5 @@ class Settings(GroupSettings, IdentitySettings, ProviderSettings):
         pattern=r"^[A-Za-z0-9_.-]+$",
         description="a cluster's name on the servers: tables are replicated, sharded",
     )
+    call_seconds: float = Field(600, gt=0, description="the longest call to a provider, as the runner is set")
     drain_seconds: int = 10

@@ -10,7 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, ExecutionView, Repriced, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import (
+    AttemptView,
+    ExecutionView,
+    Outcome,
+    Repriced,
+    RunDetail,
+    RunSummary,
+    TokensUsed,
+)
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -26,8 +34,10 @@ def finished(executions: Sequence[Row]) -> RunSummary:
     return RunSummary(**_ended(executions))
 
 
-def finished_detail(executions: Sequence[Row], text: Row, repricings: Sequence[Row] = ()) -> RunDetail:
-    """Return a run that ended, whole; its repricings are the oldest first."""
+def finished_detail(
+    executions: Sequence[Row], text: Row, outcome: Row | None, repricings: Sequence[Row] = ()
+) -> RunDetail:
+    """Return a run that ended, whole, with what was said of it; its repricings are the oldest first."""
     first = executions[0]
     return RunDetail(
         **_ended(executions),
@@ -40,12 +50,14 @@ def finished_detail(executions: Sequence[Row], text: Row, repricings: Sequence[R
         service_tier=first["service_tier"] or None,
         usage=_usage(executions),
         cost_components=_components(executions),
+        cache_savings=_savings(executions),
         catalogue=first["catalogue"] or None,
         error=first["error"] or None,
         attempts=[view for execution in executions for view in _attempts(execution)],
         execution_details=[_execution(execution) for execution in executions],
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
+        outcome=_outcome(outcome),
         repriced=_repriced(executions, repricings) if repricings else None,
     )
 
@@ -55,7 +67,7 @@ def accepted(row: Row) -> RunSummary:
     return RunSummary(**_waiting(row))
 
 
-def accepted_detail(row: Row) -> RunDetail:
+def accepted_detail(row: Row, outcome: Row | None = None) -> RunDetail:
     """Return a run that did not end yet, with everything empty that its end will tell."""
     return RunDetail(
         **_waiting(row),
@@ -74,6 +86,7 @@ def accepted_detail(row: Row) -> RunDetail:
         execution_details=[],
         queued_ms=None,
         prompt_preview="",
+        outcome=_outcome(outcome),
     )
 
 
@@ -166,6 +179,19 @@ def _components(executions: Sequence[Row]) -> dict[str, Decimal]:
         for name, amount in execution["cost_components"].items():
             amounts[name].append(amount)
     return {name: total(parts) for name, parts in amounts.items()}
+
+
+def _savings(executions: Sequence[Row]) -> Decimal | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [execution["cache_savings"] for execution in executions if execution["cache_savings"] is not None]
+    return total(known) if known else None
+
+
+def _outcome(row: Row | None) -> Outcome | None:
+    if row is None:
+        return None
+    said = {"success": row["success"], "score": row["score"], "note": row["note"] or None}
+    return Outcome(**said, recorded_at=iso(row["recorded_at"]))
 
 
 def _execution(execution: Row) -> ExecutionView:

@@ -21,13 +21,15 @@ CREATE TABLE IF NOT EXISTS repricings (
         priced Bool,
         total Nullable(Decimal(38, 18)),
         components Map(LowCardinality(String), Decimal(38, 18)),
-        catalogue LowCardinality(String)
+        catalogue LowCardinality(String),
+        cache_savings Nullable(Decimal(38, 18))
     ),
     becomes Tuple(
         priced Bool,
         total Nullable(Decimal(38, 18)),
         components Map(LowCardinality(String), Decimal(38, 18)),
-        catalogue LowCardinality(String)
+        catalogue LowCardinality(String),
+        cache_savings Nullable(Decimal(38, 18))
     ),
     list_components Map(LowCardinality(String), Decimal(38, 18)),
     done UInt8,

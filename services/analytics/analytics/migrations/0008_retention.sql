@@ -8,4 +8,6 @@ ALTER TABLE batch_runs MODIFY SETTING ttl_only_drop_parts = 1, materialize_ttl_r
 
 ALTER TABLE repricings MODIFY SETTING ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1;
 
+ALTER TABLE outcomes MODIFY SETTING ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1;
+
 ALTER TABLE texts MODIFY SETTING materialize_ttl_recalculate_only = 1;

@@ -21,13 +21,15 @@ SELECT
     r.cost.total AS total,
     r.cost.components AS components,
     toString(r.cost.catalogue) AS catalogue,
+    r.cost.cache_savings AS cache_savings,
     r.list_components AS list_components,
     r.version AS version,
     p.is_repriced AS is_repriced,
     p.recorded.priced AS recorded_priced,
     p.recorded.total AS recorded_total,
     p.recorded.components AS recorded_components,
-    toString(p.recorded.catalogue) AS recorded_catalogue
+    toString(p.recorded.catalogue) AS recorded_catalogue,
+    p.recorded.cache_savings AS recorded_cache_savings
 FROM (
     SELECT *, hour
     FROM runs FINAL
