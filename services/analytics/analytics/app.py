@@ -17,7 +17,7 @@ from analytics.outcomes import Outcomes
 from analytics.overview import Overviews
 from analytics.product import Products
 from analytics.reprice import Repricing
-from analytics.retention import retain
+from analytics.retention import Kept, retain
 from analytics.routes import AUDIENCE, export_routes, outcome_routes, reprice_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
@@ -89,12 +89,12 @@ def create_app(settings: Settings) -> FastAPI:
     batches, runs = Batches(clickhouse, watermark), Runs(clickhouse, watermark)
     overviews = Overviews(clickhouse, stored, call_ms=call_ms)
     usages = Usages(clickhouse, stored, call_ms=call_ms)
-    products = Products(clickhouse, usages)
+    products, kept = Products(clickhouse, usages), Kept(settings.run_retention_days)
     app.include_router(routes(callers, clickhouse, overviews, runs, batches))
-    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products))
+    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products, kept))
     app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
     app.include_router(reprice_routes(callers, repricing))
-    app.include_router(export_routes(callers, Exports(clickhouse)))
+    app.include_router(export_routes(callers, Exports(clickhouse), kept))
     return app
 
 

@@ -82,11 +82,12 @@ class Cluster(NamedTuple):
 
 
 def _parts(changes: str) -> list[str]:
-    """Return the changes of an ALTER: what stands between its commas, except for those within brackets."""
-    parts, depth = [""], 0
+    """Return the changes of an ALTER: what stands between its commas, except for those in brackets or quotes."""
+    parts, depth, quoted = [""], 0, False
     for character in changes:
-        depth += (character == "(") - (character == ")")
-        if character == "," and not depth:
+        quoted ^= character == "'"
+        depth += 0 if quoted else (character == "(") - (character == ")")
+        if character == "," and not depth and not quoted:
             parts.append("")
         else:
             parts[-1] += character

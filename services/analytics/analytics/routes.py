@@ -16,6 +16,7 @@ from analytics.outputs import output_tokens
 from analytics.overview import Overviews
 from analytics.product import Products
 from analytics.reprice import Repricing
+from analytics.retention import Kept
 from analytics.runs import Runs, RunStatus
 from analytics.usage import Usages
 from common.callers import Callers
@@ -115,24 +116,27 @@ def reprice_routes(callers: Callers, repricing: Repricing) -> APIRouter:
     return router
 
 
-def export_routes(callers: Callers, exports: Exports) -> APIRouter:
+def export_routes(callers: Callers, exports: Exports, kept: Kept) -> APIRouter:
     """Return the export: the gateway asks for texts only for those who may read them."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
 
     @router.get("/export", response_class=Response)
     async def export(workspace: UUID, asked: Annotated[ExportAsked, Query()]) -> Response:
+        kept.check(asked, of_runs=True)
         return await streamed(exports.file(workspace, asked), "application/octet-stream")
 
     return router
 
 
-def usage_routes(callers: Callers, usages: Usages, latencies: Latencies, products: Products) -> APIRouter:
+def usage_routes(callers: Callers, usages: Usages, latencies: Latencies, products: Products, kept: Kept) -> APIRouter:
     """Return the questions about usage, of which identical ones in flight are answered once."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
     flights = Singleflight[bytes]()
 
     @router.get("/usage", response_model=Success[Usage])
     async def usage(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        kept.check(asked)
+
         async def answer() -> bytes:
             return Success(data=await usages.answer(workspace, asked)).encode()
 
@@ -140,6 +144,8 @@ def usage_routes(callers: Callers, usages: Usages, latencies: Latencies, product
 
     @router.get("/latency", response_model=Success[Latency])
     async def latency(workspace: UUID, asked: Annotated[UsageAsked, Query()]) -> Response:
+        kept.check(asked, of_runs=True)
+
         async def answer() -> bytes:
             return Success(data=await latencies.answer(workspace, asked)).encode()
 

@@ -11,12 +11,13 @@ from analytics.clickhouse import ClickHouse
 from analytics.exports import Exports
 from analytics.ingest import Refused
 from analytics.overview import Overviews
-from analytics.retention import OF_RUNS, retain
+from analytics.retention import OF_RUNS, Kept, retain
 from analytics.settings import Settings
 from common.contracts.event import Event
 from common.contracts.runs_v1 import RunCompleted
 from common.contracts.topics import DAY_MS
-from common.contracts.usage_v1 import ExportAsked
+from common.contracts.usage_v1 import ExportAsked, UsageAsked
+from common.errors import InvalidRequest
 from common.ids import now_ms
 
 Make = Callable[..., RunCompleted]
@@ -89,6 +90,29 @@ async def test_runs_that_were_kept_for_a_while_are_kept_for_ever(
     await retain(database, 36_500, None)
     assert await _left(database, "runs") == list(DAYS_OLD)
     assert await _left(database, "texts") == list(DAYS_OLD)[:3]  # each to the date that it was stored with
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_runs", "refused"),
+    [
+        ({"from": "2026-08-01", "by": ["user"]}, False, False),
+        ({"from": "2026-07-31", "by": ["user"]}, False, True),
+        ({"from": "2026-07-31", "by": ["model"]}, False, False),
+        ({"from": "2026-07-31", "by": ["model"]}, True, True),
+        ({"from": "2026-07-31", "tz": "Asia/Kolkata"}, False, True),
+        ({"from": "2026-10-01", "by": ["user"], "compare": True}, False, False),
+        ({"from": "2026-08-15", "by": ["user"], "compare": True}, False, True),
+    ],
+)
+def test_what_needs_runs_that_are_gone_is_refused(asked: dict[str, Any], of_runs: bool, refused: bool) -> None:
+    question = UsageAsked.model_validate(asked)
+    november = 1_795_521_600_000  # the 24th, 2026: ninety days before it is the 26th of August
+    Kept(None, lambda: november).check(question, of_runs=of_runs)
+    if refused:
+        with pytest.raises(InvalidRequest, match="single runs are kept since 2026-08-01"):
+            Kept(90, lambda: november).check(question, of_runs=of_runs)
+    else:
+        Kept(90, lambda: november).check(question, of_runs=of_runs)
 
 
 def test_an_hour_that_may_still_change_is_kept(identity_dir: object) -> None:

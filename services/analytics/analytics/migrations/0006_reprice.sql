@@ -6,7 +6,7 @@ ALTER TABLE runs
     ADD COLUMN IF NOT EXISTS list_components Map(LowCardinality(String), Decimal(38, 18)) AFTER cost;
 
 -- Each time an execution was priced again: what it had cost before, and what it costs since. It is written before the
--- row in `runs` is replaced by one of this version, so whoever is killed in between can be finished by anybody;
+-- row in `runs` is replaced by one of this version, so whoever is killed in between can be finished by anybody:
 -- done = 1: replaced, and the hour marked to be counted anew.
 CREATE TABLE IF NOT EXISTS repricings (
     workspace_id UUID,
