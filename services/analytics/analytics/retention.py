@@ -49,6 +49,6 @@ class Kept:
         first = question.days.before().first if asked.compare else question.days.first
         if first < since:
             raise InvalidRequest(
-                f"from: single runs are kept since {since}; ask from then on, or for time, model, provider and key alone,"
-                " in a time zone on whole hours"
+                f"from: single runs are kept since {since}; ask from then on, or for time, model, provider and key"
+                " alone, in a time zone on whole hours"
             )
