@@ -68,8 +68,8 @@ def test_a_dry_run_shows_the_differences_and_asks_for_nothing(tallyrun: Tallyrun
     done = tallyrun("reprice", "--since", "90d", "--dry-run", "--discount", "a=12.5%", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.out)))
     assert [(row["model"], row["executions"], row["changed"], row["was"], row["difference"]) for row in rows] == [
-        ("a", "20", "8", "5", "-2.0"),
-        ("b", "10", "4", "1", "0"),
+        ("a", "20", "8", "5.0", "-2.0"),
+        ("b", "10", "4", "1.0", "0.0"),
     ]
     assert done.said == "Dry run, nothing was changed: 12 runs · $6.00 → $4.00\n"
     assert [sent["apply"] for sent in pages.sent] == [False, False]

@@ -50,7 +50,7 @@ async def test_text_is_packed_where_that_is_taken_and_parquet_never(
 
 async def test_viewers_export_figures_and_no_texts(gateway: Gateway, analytics: PlayedAnalytics) -> None:
     analytics.answers["export"] = ROWS
-    viewer, member = (gateway.calling(await gateway.token(role)) for role in ("viewer", "member"))
+    viewer, member = [gateway.calling(await gateway.token(role)) for role in ("viewer", "member")]
     assert (await gateway.http.get("/api/analytics/export", headers=viewer)).status_code == 200
     assert (await gateway.http.get("/api/analytics/export?texts=true", headers=member)).status_code == 200
     asked = len(analytics.calls)

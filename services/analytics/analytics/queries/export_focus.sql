@@ -51,7 +51,7 @@ WITH
                 1
             ) AS quantity,
             kind IN ('web_searches', 'requests') AS of_calls,
-            cityHash64(provider, sku, model, tier, key, user, tags, kind) AS place
+            cityHash64(provider, sku, model, tier, ifNull(key, ''), user, tags, kind) AS place
         FROM in_order
         ARRAY JOIN mapKeys(parts) AS kind
         WHERE {{passes}}
