@@ -420,7 +420,7 @@ def test_today_is_the_day_that_it_is_there() -> None:
     [
         ({"tz": "Mars/Olympus"}, "tz: 'Mars/Olympus' is no time zone"),
         ({"tz": "../../etc/passwd"}, "is no time zone"),
-        ({"by": ["colour"]}, "by: 'colour' is unknown; allowed: hour, day"),
+        ({"by": ["colour"]}, "by: 'colour' is unknown; allowed: time, hour, day"),
         ({"by": ["label"]}, "by: 'label' is unknown"),
         ({"by": ["model:x"]}, "by: 'model:x' is unknown"),
         ({"label": ["team"]}, "label: 'team' is not NAME=VALUE"),
