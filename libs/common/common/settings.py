@@ -17,6 +17,14 @@ class ServiceSettings(BaseSettings):
     log_level: str = "INFO"
 
 
+class SchemaSettings(ServiceSettings):
+    """A service with a database of its own."""
+
+    migrate_on_start: bool = Field(
+        True, description="bring the database up at the start; false: `python -m <service> migrate` has to, before"
+    )
+
+
 class KafkaSettings(ServiceSettings):
     """A service that speaks to Kafka."""
 
