@@ -2,6 +2,7 @@
 
 from common.http import serve
 from common.logs import configure_logging
+from common.telemetry import TRACING
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 
@@ -10,6 +11,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = GatewaySettings()
     configure_logging("gateway", settings.log_level)
+    TRACING.start("gateway", settings)
     serve(create_app(settings), settings.host, settings.gateway_port, settings.drain_seconds)
 
 
