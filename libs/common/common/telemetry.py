@@ -165,9 +165,13 @@ def answered(span: Span, method: str, route: str, status: int) -> None:
 
 
 def about(run_id: UUID, workspace_id: UUID, provider: str, model: str) -> None:
-    """Say which run it is that this task works for: its log lines and the span around carry it from now on."""
+    """Say which run it is that this task works for to its end: its log lines and the span around carry it."""
     _run_id.set(str(run_id))
-    span = get_current_span()
+    name_run(get_current_span(), run_id, workspace_id, provider, model)
+
+
+def name_run(span: Span, run_id: UUID, workspace_id: UUID, provider: str, model: str) -> None:
+    """Say which run a span is of."""
     if span.is_recording():
         span.set_attributes(run_attributes(run_id, workspace_id, provider, model))
 
