@@ -32,9 +32,9 @@ ELSEWHERE = {
     "tallyrun_runner_halted": "services/runner/tests/test_halt.py",
     "tallyrun_runner_records_parked": "services/runner/tests/test_metrics.py",
     "tallyrun_runner_consumer_lag_records": "services/runner/tests/test_metrics.py",
-    "tallyrun_analytics_consumer_lag_records": "services/analytics/tests/test_telemetry.py",
-    "tallyrun_analytics_database_waits_total": "services/analytics/tests/test_telemetry.py",
-    "tallyrun_analytics_seal_failures_total": "services/analytics/tests/test_telemetry.py",
+    "tallyrun_analytics_consumer_lag_records": "services/analytics/tests/test_consumer.py",
+    "tallyrun_analytics_database_waits_total": "services/analytics/tests/test_consumer.py",
+    "tallyrun_analytics_seal_failures_total": "services/analytics/tests/test_sealer.py",
     "tallyrun_kafka_failed_sends_total": "libs/common/tests/test_publisher.py",
     "tallyrun_vault_audit_backwards_total": "services/vault/tests/test_heads.py",
 }
