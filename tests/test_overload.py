@@ -23,7 +23,7 @@ CALM_RATE = 10
 """Runs a second of another workspace, that waits for its results."""
 
 P99_SECONDS = 1.0
-"""The budget: 256 requests that enter take a quarter of a second, and all of the flood and the stack share two cores."""
+"""The budget: 256 requests that enter take a quarter of a second, and all of this shares two cores."""
 
 MEMORY_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 0.02

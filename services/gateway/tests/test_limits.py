@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx2
 import pytest
+from prometheus_client import REGISTRY
 from services.gateway.tests.conftest import (
     PROMPT,
     Gateway,
@@ -48,11 +49,17 @@ async def accepted(gateway: Gateway, times: int, **headers: str) -> list[httpx2.
     return [await gateway.run({**ASYNC, **headers}) for _ in range(times)]
 
 
+def refused_for(what: str) -> float:
+    return REGISTRY.get_sample_value("tallyrun_gateway_refused_requests_total", {"limit": what}) or 0
+
+
 async def test_beyond_the_burst_runs_are_refused_with_when_to_come_again(
     gateway: Gateway, runner: PlayedRunner, workspace_id: UUID
 ) -> None:
     await limit(gateway, workspace_id, runsPerSecond=0.5, burstRuns=3)
+    before = refused_for("rate")
     answers = await accepted(gateway, 5)
+    assert refused_for("rate") == before + 2
     assert [answer.status_code for answer in answers] == [202, 202, 202, 429, 429]
     refused = answers[-1]
     assert error_of(refused) == (429, "quota_exceeded")
