@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 from common.lockout import ALLOWED
 from common.providers import ProviderSettings
 from common.settings import IdentitySettings, KafkaSettings, SchemaSettings, ServiceSettings
-from gateway.quota.limits import Limits
+from gateway.quota.limits import SLOWEST, Limits
 
 
 class DatabaseSettings(SchemaSettings):
@@ -21,7 +21,7 @@ class DatabaseSettings(SchemaSettings):
 class LimitSettings(ServiceSettings):
     """What a workspace may use that the operator set nothing for; without a value there is no limit."""
 
-    workspace_runs_per_second: float | None = Field(None, gt=0, description="runs accepted; 0.5 is 30 a minute")
+    workspace_runs_per_second: float | None = Field(None, ge=SLOWEST, description="accepted; 0.5 is 30 a minute")
     workspace_burst_runs: int | None = Field(None, ge=1, description="of these at once; ten seconds' worth if not set")
     workspace_waiting_runs: int | None = Field(None, ge=1, description="single runs, accepted and not ended")
     workspace_stored_bytes: int | None = Field(None, ge=1, description="uploads and results of batches")

@@ -9,6 +9,9 @@ from uuid import UUID
 CACHE_SECONDS = 3.0
 REMEMBERED = 10_000
 
+SLOWEST = 0.001
+"""Runs a second: a slower rate would make callers wait for hours."""
+
 BURST_SECONDS = 10
 """So many seconds' runs may come at once, where nothing is said of it."""
 
@@ -40,7 +43,7 @@ class LimitStore(Protocol):
     """Where the operator's limits are kept."""
 
     async def limits(self, workspace_id: UUID) -> Limits:
-        """Return what the operator set for this workspace."""
+        """Return what the operator set for this workspace; raise `NotFound` where there is no such workspace."""
 
 
 class WorkspaceLimits:

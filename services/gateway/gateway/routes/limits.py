@@ -9,7 +9,7 @@ from pydantic import Field
 from common.contracts.answers_v1 import Answer, Success
 from common.contracts.topics import MAX_BODY_BYTES
 from common.errors import Forbidden
-from gateway.quota.limits import Limits
+from gateway.quota.limits import SLOWEST, Limits
 from gateway.quota.use import Uses
 from gateway.routes.wire import Asked, body_of, data, read
 from gateway.tokens import Tokens
@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 class NewLimits(Asked):
     """All limits of a workspace. What is missing or null is as the operator's settings say."""
 
-    runs_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    runs_per_second: Annotated[float, Field(ge=SLOWEST, le=1_000_000)] | None = None
     burst_runs: Count | None = None
     waiting_runs: Count | None = None
     stored_bytes: Count | None = None

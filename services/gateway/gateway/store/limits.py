@@ -13,7 +13,7 @@ from common.errors import NotFound
 from gateway.quota.limits import Limits
 from gateway.quota.rate import Taken
 from gateway.store.sessions import session_on
-from gateway.store.tables import RunBucket, WorkspaceLimitsRow
+from gateway.store.tables import RunBucket, Workspace, WorkspaceLimitsRow
 
 NAMES = tuple(Limits.__dataclass_fields__)
 NOW = func.clock_timestamp()
@@ -27,9 +27,13 @@ class LimitTable:
         self._engine = engine
 
     async def limits(self, workspace_id: UUID) -> Limits:
-        """Return what the operator set for this workspace."""
+        """Return what the operator set for this workspace; raise `NotFound` where there is no such workspace."""
+        known = select(WorkspaceLimitsRow).select_from(Workspace).outerjoin(WorkspaceLimitsRow)
         async with self._session() as session:
-            row = await session.get(WorkspaceLimitsRow, workspace_id)
+            found = (await session.execute(known.where(Workspace.id == workspace_id))).one_or_none()
+        if found is None:
+            raise NotFound(f"no such workspace: {workspace_id}")
+        row = found[0]
         return Limits() if row is None else Limits(**{name: getattr(row, name) for name in NAMES})
 
     async def set_limits(self, workspace_id: UUID, limits: Limits) -> None:
