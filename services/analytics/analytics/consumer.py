@@ -10,7 +10,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.ingest import Refused
-from analytics.telemetry import REJECTED, STORED
+from analytics.telemetry import REJECTED, STORED, WAITS
+from analytics.traced import storing
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
@@ -26,7 +27,7 @@ IDLE_MS = 500
 LINGER_SECONDS = 0.25
 """Records that arrive this soon after the first share its insert: every insert costs a part on disk for each table."""
 
-BATCH_RECORDS, BATCH_BYTES = 20_000, 32 * 1024 * 1024
+BATCH_RECORDS, BATCH_BYTES = 60_000, 64 * 1024 * 1024
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 """Seconds between attempts to store while the database is away; doubled each time."""
@@ -92,9 +93,10 @@ class Consumer:
         records = await _collect(consumer)
         if not records:
             return False
-        for refused in await self._stored(records):
-            await self._set_aside(refused)
-        await _commit(consumer, records)
+        with storing(records):
+            for refused in await self._stored(records):
+                await self._set_aside(refused)
+            await _commit(consumer, records)
         STORED.inc(len(records))
         return True
 
@@ -105,6 +107,7 @@ class Consumer:
             try:
                 return await self._store.store(records)
             except Unavailable:
+                WAITS.inc()
                 log.warning("a batch waits for the database", extra={"records": len(records), "pause": pause})
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
