@@ -8,6 +8,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.hours import LAST
 from analytics.ingest import Ingest
 from analytics.runs import Runs
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested, Usage
 from common.contracts.topics import BATCHED, REQUESTED
 from common.ids import new_id
