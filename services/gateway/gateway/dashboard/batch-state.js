@@ -1,0 +1,45 @@
+/** What lists and pages of batches say alike: states, progress, cost against quote and limit. */
+
+import { badge } from "./dom.js";
+import { count, money } from "./format.js";
+import { bar } from "./progress.js";
+
+const KINDS = {
+  completed: "good", failed: "bad", expired: "bad", paused: "warn", cancelling: "warn",
+};
+
+export const STATES = [
+  "validating", "in_progress", "paused", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled",
+];
+
+/** A state in words. */
+export const inWords = (state) => state.replace("_", " ");
+
+export const stateBadge = (batch) => badge(inWords(batch.state), KINDS[batch.state]);
+
+/** Whether its figures still change by themselves. */
+export const moves = (batch) => ["validating", "in_progress", "finalizing", "cancelling"].includes(batch.state);
+
+/** Whether it has ended, well or not. */
+export const ended = (batch) => ["completed", "failed", "expired", "cancelled"].includes(batch.state);
+
+/** Rows that have a result. */
+export const done = (batch) => batch.succeeded + batch.failed + batch.expired + batch.cancelled;
+
+/** Succeeded, failed and in flight as parts of all rows. */
+export function progressBar(batch) {
+  const unsuccessful = batch.failed + batch.expired + batch.cancelled;
+  const label = `${count(batch.succeeded)} of ${count(batch.rows)} rows succeeded, ${count(unsuccessful)} did not, ${count(batch.inFlight)} in flight`;
+  const parts = [
+    { kind: "good", value: batch.succeeded },
+    { kind: "bad", value: unsuccessful },
+    { kind: "moving", value: batch.inFlight },
+  ];
+  return bar({ label, total: batch.rows, parts });
+}
+
+/** A range of money: its ends, or one amount where they read the same. */
+export function range(low, high) {
+  const [from, to] = [money(low), money(high)];
+  return from === to ? from : `${from} – ${to}`;
+}
