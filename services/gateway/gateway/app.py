@@ -18,6 +18,7 @@ from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.ask import Asks
+from gateway.assets import Assets
 from gateway.batches.feeder import Parts
 from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
@@ -44,6 +45,7 @@ from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.batches import BatchRoutes
 from gateway.routes.batches_v1 import OpenAIBatchRoutes
 from gateway.routes.chat import ChatRoutes
+from gateway.routes.dashboard import DashboardRoutes
 from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
@@ -55,6 +57,7 @@ from gateway.routes.providers import ProviderRoutes
 from gateway.routes.quotes import QuoteRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
+from gateway.routes.sessions import SessionRoutes
 from gateway.runs import Runs
 from gateway.service_grants import ServiceGrants
 from gateway.settings import GatewaySettings
@@ -167,7 +170,7 @@ def _lifespan(settings: GatewaySettings, connections: Connections, batching: Bat
 def _shared(settings: GatewaySettings, connections: Connections, signer: Signer) -> Shared:
     vault, providers = Vault(connections.vault), Providers.load(settings)
     return Shared(
-        tokens=Tokens(connections.store, Lockout(settings.failed_tokens)),
+        tokens=Tokens(connections.store, Lockout(settings.failed_tokens), signer.verifier()),
         grants=Grants(signer),
         providers=providers,
         vault=vault,
@@ -217,6 +220,8 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         ModelRoutes(tokens, models).router,
         PriceRoutes(tokens, models).router,
         ProviderRoutes(tokens, providers).router,
+        SessionRoutes(tokens, store, signer, simulated=settings.simulated).router,
+        DashboardRoutes(Assets.load()).router,
     ]
 
 

@@ -1,0 +1,60 @@
+/** Tables: the one way that rows are shown. */
+
+import { el, emptyState, fill } from "./dom.js";
+
+/**
+ * Make a table. `columns`: `{title, cell(row), number?, sort?(row), wide?}`; `cell` gives a node or a text, `number`
+ * columns align right, one with `sort` (a number or a text for each row) can be sorted by its heading. `empty`: what is
+ * shown instead when there is no row, a text or a node. `caption` is read out, and seen unless `hideCaption`.
+ */
+export function table({ caption, columns, rows, empty = "Nothing here yet.", hideCaption = false, id = null }) {
+  if (!rows.length) return typeof empty === "string" ? emptyState(empty) : empty;
+  const body = el("tbody", {}, rows.map((row) => line(columns, row)));
+  const heads = columns.map((column) => heading(column));
+  const sorted = { column: null, down: true };
+  columns.forEach((column, place) => {
+    heads[place].firstChild?.addEventListener?.("click", () => {
+      sorted.down = sorted.column === column ? !sorted.down : Boolean(column.number);
+      sorted.column = column;
+      heads.forEach((head) => head.removeAttribute("aria-sort"));
+      heads[place].setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+      fill(body, inOrder(rows, column.sort, sorted.down).map((row) => line(columns, row)));
+    });
+  });
+  const name = el("caption", { class: hideCaption ? "unseen" : null }, caption);
+  const grid = el("table", { id }, name, el("thead", {}, el("tr", {}, heads)), body);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, grid);
+}
+
+/** A list of names and values, such as one thing's properties: pairs of text and node or text. */
+export function facts(pairs) {
+  const shown = pairs.filter((pair) => pair && pair[1] !== null && pair[1] !== undefined && pair[1] !== "");
+  return el("dl", { class: "facts" }, shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+function heading(column) {
+  const named = column.sort ? el("button", { type: "button", class: "sort" }, column.title) : el("span", {}, column.title);
+  return el("th", { scope: "col", class: column.number ? "number" : null }, named);
+}
+
+function line(columns, row) {
+  return el("tr", {}, columns.map((column, place) => cell(column, row, place === 0)));
+}
+
+function cell(column, row, first) {
+  const classes = [column.number && "number", column.wide && "wide"].filter(Boolean).join(" ") || null;
+  return el(first ? "th" : "td", { scope: first ? "row" : null, class: classes }, column.cell(row));
+}
+
+function inOrder(rows, by, down) {
+  const keyed = rows.map((row) => [by(row), row]);
+  keyed.sort(([a], [b]) => (down ? -1 : 1) * compare(a, b));
+  return keyed.map(([, row]) => row);
+}
+
+function compare(a, b) {
+  if (a === b) return 0;
+  if (a === null || a === undefined) return -1;
+  if (b === null || b === undefined) return 1;
+  return typeof a === "string" ? a.localeCompare(b) : a - b;
+}
