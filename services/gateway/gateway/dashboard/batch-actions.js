@@ -14,26 +14,34 @@ const RETRYABLE = ["completed", "expired", "cancelled"];
 export function batchActions(batch, page, path, refresh) {
   if (!may(page.me, "member")) return null;
   const again = ["failed", "expired", "cancelled"].filter((kind) => batch[kind] > 0);
-  const steer = (verb) => page.api.post(`${path}/${verb}`).then(refresh);
+  const steer = (verb) => () => page.api.post(`${path}/${verb}`).then(refresh);
+  const offered = {
+    pause: batch.state === "in_progress",
+    resume: batch.state === "paused",
+    cancel: CANCELLABLE.includes(batch.state),
+    retry: RETRYABLE.includes(batch.state) && again.length > 0,
+  };
   return el(
     "div",
     { class: "actions" },
-    batch.state === "in_progress" && act(page, "Pause", "Pausing…", () => steer("pause"), { id: "pause" }),
-    batch.state === "paused" && act(page, "Resume", "Resuming…", () => steer("resume"), { id: "resume", class: "primary" }),
-    CANCELLABLE.includes(batch.state) && act(page, "Cancel", "Cancelling…", () => cancel(steer), { id: "cancel", class: "danger" }),
-    RETRYABLE.includes(batch.state) && again.length > 0 && button("Run again…", () => runAgain(batch, again, page, path), { id: "retry", class: "primary" }),
+    offered.pause && act(page, "Pause", "Pausing…", steer("pause"), { id: "pause" }),
+    offered.resume && act(page, "Resume", "Resuming…", steer("resume"), { id: "resume", class: "primary" }),
+    offered.cancel && act(page, "Cancel", "Cancelling…", steer("cancel"), { id: "cancel", class: "danger" }, confirmCancel),
+    offered.retry && button("Run again…", () => runAgain(batch, again, page, path), { id: "retry", class: "primary" }),
   );
 }
 
-async function cancel(steer) {
-  const text = "Nothing more is sent, from within a second on. Calls under way finish and are paid; rows that were not called end as cancelled and cost nothing. It cannot be resumed.";
-  if (await confirmed({ title: "Cancel this batch?", text, action: "Cancel the batch" })) await steer("cancel");
+function confirmCancel() {
+  const text =
+    "Within a second nothing more is sent. Calls under way finish and are paid; rows that were not called end as " +
+    "cancelled and cost nothing. It cannot be resumed.";
+  return confirmed({ title: "Cancel this batch?", text, action: "Cancel the batch" });
 }
 
 async function runAgain(batch, kinds, page, path) {
   const options = once();
   const made = await dialog("Run these rows again", (close) => {
-    const choices = kinds.map((kind) => choice(kind, batch[kind]));
+    const choices = kinds.map((kind) => choice(kind, batch[kind], kind !== "cancelled" || kinds.length === 1));
     const limit = input({ type: "number", min: "0.000001", step: "any", inputmode: "decimal", placeholder: "no limit" });
     const submit = async () => {
       const only = choices.filter(({ box }) => box.checked).map(({ kind }) => kind);
@@ -49,8 +57,8 @@ async function runAgain(batch, kinds, page, path) {
   if (made) page.go("batch", { id: made.id });
 }
 
-function choice(kind, rows) {
-  const box = el("input", { type: "checkbox", checked: kind !== "cancelled", id: `again-${kind}` });
+function choice(kind, rows, checked) {
+  const box = el("input", { type: "checkbox", checked, id: `again-${kind}` });
   const said = kind === "failed" ? "failed" : kind === "expired" ? "expired" : "were cancelled";
   return { kind, box, node: el("label", { class: "check", for: box.id }, box, `${said} (${count(rows)})`) };
 }

@@ -2,7 +2,7 @@
 
 import { done, progressBar, range } from "./batch-state.js";
 import { el, link } from "./dom.js";
-import { count, duration, money, moment, percent, timeOfDay } from "./format.js";
+import { NONE, count, duration, money, moment, percent, timeOfDay } from "./format.js";
 import { facts } from "./table.js";
 
 /** What changes while it runs. */
@@ -16,15 +16,23 @@ export function figures(batch) {
       "dl",
       { class: "cards" },
       card("Done", count(done(batch)), [`of ${count(batch.rows)} rows`, part]),
-      card("Failed", count(batch.failed), [batch.expired > 0 && `${count(batch.expired)} expired`, batch.cancelled > 0 && `${count(batch.cancelled)} cancelled`], batch.failed > 0),
+      card("Failed", count(batch.failed), otherwise(batch), batch.failed > 0),
       card("In flight", count(batch.inFlight), [`${count(batch.fed)} sent so far`]),
       card("Cost so far", money(batch.cost), costNotes(batch), overQuote(batch)),
-      card("Rate", batch.ratePerSecond > 0 ? `${count(batch.ratePerSecond)}/s` : "–", ["rows that end"]),
-      card("Time left", batch.secondsLeft === null ? "–" : duration(batch.secondsLeft * 1000), [batch.endedAt ? took(batch) : `until ${moment(batch.deadline)} at the latest`]),
+      time(batch),
     ),
     batch.maxCost !== null && spending(batch),
     batch.readUpTo && el("p", { class: "hint" }, `What had ended by ${timeOfDay(batch.readUpTo)} is in these figures.`),
   );
+}
+
+/** How fast it goes and when it will be over; once it is, how long that took. */
+function time(batch) {
+  if (batch.endedAt) return card("Took", duration(since(batch.endedAt) - since(batch.startedAt ?? batch.createdAt)), []);
+  return [
+    card("Rate", batch.ratePerSecond > 0 ? `${count(batch.ratePerSecond)}/s` : NONE, ["rows that end"]),
+    card("Time left", left(batch.secondsLeft), [`until ${moment(batch.deadline)} at the latest`]),
+  ];
 }
 
 /** What does not change. */
@@ -47,8 +55,14 @@ export function properties(batch) {
 
 function card(name, value, notes, bad = false) {
   const said = notes.filter(Boolean).join(" · ");
-  return el("div", { class: "card" }, el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value), said && el("dd", { class: "more" }, said));
+  const shown = [el("dt", {}, name), el("dd", { class: bad ? "bad" : null }, value), said && el("dd", { class: "more" }, said)];
+  return el("div", { class: "card" }, shown);
 }
+
+const otherwise = ({ expired, cancelled }) => [
+  expired > 0 && `${count(expired)} expired`,
+  cancelled > 0 && `${count(cancelled)} cancelled`,
+];
 
 function costNotes({ quote, maxCost, unpriced }) {
   return [
@@ -59,13 +73,16 @@ function costNotes({ quote, maxCost, unpriced }) {
   ];
 }
 
+const since = (time) => new Date(time).getTime();
+
+const left = (seconds) => (seconds === null ? NONE : duration(seconds * 1000));
+
 const overQuote = ({ cost, quote }) => quote !== null && Number(cost) > quote.high && quote.high > 0;
 
 function spending({ cost, maxCost }) {
   const label = `${money(cost)} of at most ${money(maxCost)} spent`;
-  return el("div", { class: "meter" }, el("progress", { max: String(maxCost), value: Number(cost), "aria-label": label }), el("span", { class: "hint" }, label));
+  const drawn = el("progress", { max: String(maxCost), value: Number(cost), "aria-label": label });
+  return el("div", { class: "meter" }, drawn, el("span", { class: "hint" }, label));
 }
-
-const took = ({ startedAt, createdAt, endedAt }) => `took ${duration(new Date(endedAt) - new Date(startedAt ?? createdAt))}`;
 
 const file = (id) => el("a", { href: `/v1/files/${id}/content`, download: `${id}.jsonl` }, "download");

@@ -6,11 +6,11 @@ import { count, duration, money } from "./format.js";
 import { address } from "./api.js";
 import { table } from "./table.js";
 
-const PAGE = 50;
-const EXCERPT = 140;
+const PAGE = 25;
+const EXCERPT = 110;
 const KINDS = [["", "every row"], ["ok", "succeeded"], ["failed", "failed"], ["expired", "expired"], ["cancelled", "cancelled"]];
 
-/** The panel of the batch at `path`; `load()` shows the first rows anew. */
+/** The panel of the batch at `path`; `load()` shows the first rows anew, `full()` tells whether there are enough. */
 export function resultsPanel(page, path) {
   const only = page.params.get("only") ?? "";
   const list = el("div", { class: "stack" });
@@ -21,8 +21,10 @@ export function resultsPanel(page, path) {
     rows.push(...found);
     fill(list, resultsTable(rows, only), more && moreButton(page, rows, load));
   };
-  const safely = () => load().catch((error) => error.name !== "AbortError" && fill(list, el("p", { class: "refused", role: "alert" }, error.message)));
-  return { node: el("section", { class: "panel" }, heading(page, path, only, safely), list), load: safely };
+  const failed = (error) => error.name !== "AbortError" && fill(list, el("p", { class: "refused", role: "alert" }, error.message));
+  const safely = () => load().catch(failed);
+  const full = () => rows.length >= PAGE;
+  return { node: el("section", { class: "panel" }, heading(page, path, only, safely), list), load: safely, full };
 }
 
 function heading(page, path, only, load) {

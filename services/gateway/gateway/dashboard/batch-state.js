@@ -1,7 +1,7 @@
 /** What lists and pages of batches say alike: states, progress, cost against quote and limit. */
 
 import { badge } from "./dom.js";
-import { count, money } from "./format.js";
+import { cents, count, money } from "./format.js";
 import { bar } from "./progress.js";
 
 const KINDS = {
@@ -28,18 +28,24 @@ export const done = (batch) => batch.succeeded + batch.failed + batch.expired + 
 
 /** Succeeded, failed and in flight as parts of all rows. */
 export function progressBar(batch) {
-  const unsuccessful = batch.failed + batch.expired + batch.cancelled;
-  const label = `${count(batch.succeeded)} of ${count(batch.rows)} rows succeeded, ${count(unsuccessful)} did not, ${count(batch.inFlight)} in flight`;
+  const unsuccessful = batch.failed + batch.expired;
+  const label = [
+    `${count(batch.succeeded)} of ${count(batch.rows)} rows succeeded`,
+    `${count(unsuccessful)} failed or expired`,
+    `${count(batch.cancelled)} cancelled`,
+    `${count(batch.inFlight)} in flight`,
+  ].join(", ");
   const parts = [
     { kind: "good", value: batch.succeeded },
     { kind: "bad", value: unsuccessful },
+    { kind: "idle", value: batch.cancelled },
     { kind: "moving", value: batch.inFlight },
   ];
   return bar({ label, total: batch.rows, parts });
 }
 
-/** A range of money: its ends, or one amount where they read the same. */
+/** A range of money as exact as it is worth: its ends, or one amount where they read the same. */
 export function range(low, high) {
-  const [from, to] = [money(low), money(high)];
+  const [from, to] = [high >= 1 && low < 1 ? cents(low) : money(low), money(high)];
   return from === to ? from : `${from} – ${to}`;
 }

@@ -36,8 +36,14 @@ export async function occupied(pressed, busy, work) {
   }
 }
 
-/** A button that does `work` on the server, and says through the page what went wrong. */
-export function act(page, text, busy, work, attributes = {}) {
+/**
+ * A button that does `work` on the server, and says through the page what went wrong. `ask`: what has to be answered
+ * with yes before.
+ */
+export function act(page, text, busy, work, attributes = {}, ask = () => true) {
   const failed = (error) => error.name !== "AbortError" && page.say(error.message, "bad");
-  return button(text, ({ currentTarget }) => occupied(currentTarget, busy, work).catch(failed), attributes);
+  const onclick = async ({ currentTarget }) => {
+    if (await ask()) await occupied(currentTarget, busy, work).catch(failed);
+  };
+  return button(text, onclick, attributes);
 }

@@ -43,7 +43,7 @@ function byModel(models) {
     caption: "By model, with what the range rests on",
     rows: models,
     columns: [
-      { title: "Model", cell: (one) => `${one.provider}/${one.model}`, wide: true },
+      { title: "Model", cell: (one) => `${one.provider}/${one.model}` },
       { title: "Rows", number: true, cell: (one) => count(one.rows) },
       { title: "Tokens in", number: true, cell: (one) => compactRange(one.inputLow, one.inputHigh) },
       { title: "Tokens out", number: true, cell: (one) => compactRange(one.outputLow, one.outputHigh) },

@@ -9,6 +9,7 @@ import { facts, table } from "./table.js";
 const PAGE = 100;
 const SHOWN = 200;
 const OUTCOMES = {
+  would_be: ["would be replayed", "good"],
   replayed: ["replayed", "good"],
   already_replayed: ["was replayed before", ""],
   already_accepted: ["was accepted meanwhile", ""],
@@ -18,7 +19,7 @@ const OUTCOMES = {
 /** Show what a record holds, but for its texts, and let it be replayed alone. */
 export async function lookInto(record, page) {
   const found = await page.api.get(`/api/rejected/${record.offset}`);
-  const changed = await dialog("A rejected record", (close) => {
+  const shown = dialog("A rejected record", (close) => {
     const said = el("div", { class: "stack", role: "status" });
     return [
       facts([
@@ -34,7 +35,7 @@ export async function lookInto(record, page) {
       el("div", { class: "actions" }, replayButtons(page, { offset: record.offset }, said, () => close(true))),
     ];
   });
-  if (changed) await page.again();
+  shown.then((changed) => changed && page.again()); // the button that asked for it is not busy meanwhile
 }
 
 /** The panel that replays everything that fits the filters. */
@@ -57,15 +58,19 @@ function fieldsOf({ fields, fault }) {
     rows: fields,
     columns: [
       { title: "Field", cell: (one) => el("code", {}, one.name) },
-      { title: "Value", cell: (one) => (one.value === null ? el("small", {}, `withheld, ${bytes(one.size)}`) : el("code", {}, one.value)), wide: true },
+      { title: "Value", cell: valueOf, wide: true },
     ],
   });
 }
 
+function valueOf({ value, size }) {
+  return value === null ? el("small", {}, `withheld, ${bytes(size)}`) : el("code", {}, value);
+}
+
 function replayButtons(page, asked, said, done = () => {}) {
   const tried = async () => fill(said, outcomes(await replay(page, asked, true, said)));
+  const ask = () => confirmed({ title: "Replay for good?", text: CONSEQUENCE, action: "Replay", kind: "primary" });
   const forGood = async () => {
-    if (!(await confirmed({ title: "Replay for good?", text: CONSEQUENCE, action: "Replay", kind: "primary" }))) return;
     const result = await replay(page, asked, false, said);
     fill(said, outcomes(result));
     page.say(`${count(result.counts.replayed)} replayed.`, result.counts.cannot_be_replayed ? "bad" : "good");
@@ -73,20 +78,22 @@ function replayButtons(page, asked, said, done = () => {}) {
   };
   return [
     act(page, "Try it (dry run)", "Asking…", tried, { class: "dry-run" }),
-    act(page, "Replay…", "Replaying…", forGood, { class: "primary replay" }),
+    act(page, "Replay…", "Replaying…", forGood, { class: "primary replay" }, ask),
   ];
 }
 
 const CONSEQUENCE =
-  "What can be replayed is published: runs are called and paid with the keys of the workspaces that they name. What was replayed before is not replayed again.";
+  "What can be replayed is published: runs are called and paid with the keys of the workspaces that they name. " +
+  "What was replayed before is not replayed again.";
 
 /** Go through all pages of what fits; answers what became of each record, or would. */
 async function replay(page, asked, dryRun, said) {
-  const result = { dryRun, records: [], counts: { replayed: 0, already_replayed: 0, already_accepted: 0, cannot_be_replayed: 0 } };
+  const result = { dryRun, records: [], counts: {} };
   for (let cursor = null; ; ) {
-    const { records, counts, nextCursor } = await page.api.post("/api/rejected/replay", { ...asked, dryRun, limit: PAGE, cursor });
+    const wanted = { ...asked, dryRun, limit: PAGE, cursor };
+    const { records, counts, nextCursor } = await page.api.post("/api/rejected/replay", wanted);
     result.records.push(...records);
-    for (const name of Object.keys(result.counts)) result.counts[name] += counts[name];
+    for (const [name, number] of Object.entries(counts)) result.counts[name] = (result.counts[name] ?? 0) + number;
     fill(said, el("p", {}, `${count(result.records.length)} records looked at…`));
     if (!nextCursor) return result;
     cursor = nextCursor;
@@ -94,17 +101,18 @@ async function replay(page, asked, dryRun, said) {
 }
 
 function outcomes({ dryRun, records, counts }) {
-  const words = Object.entries(counts).filter(([, value]) => value > 0).map(([name, value]) => `${count(value)} ${OUTCOMES[name][0]}`);
-  const text = words.length > 0 ? words.join(", ") : "no record fits";
+  const meant = (name) => OUTCOMES[dryRun && name === "replayed" ? "would_be" : name];
+  const told = Object.entries(counts).filter(([, number]) => number > 0);
+  const words = told.map(([name, number]) => `${count(number)} ${meant(name)[0]}`);
   return [
-    el("p", {}, dryRun ? el("strong", {}, "Dry run, nothing was published: ") : el("strong", {}, "Done: "), `${text}.`),
+    el("p", {}, el("strong", {}, dryRun ? "Dry run, nothing was published: " : "Done: "), `${words.join(", ") || "no record fits"}.`),
     records.length > 0 && table({
       caption: records.length > SHOWN ? `The first ${SHOWN} of ${count(records.length)}` : "What becomes of each",
       rows: records.slice(0, SHOWN),
       columns: [
         { title: "Offset", number: true, cell: (record) => record.offset },
         { title: "Run", cell: (record) => record.runId ? el("code", {}, record.runId) : "–" },
-        { title: "Outcome", cell: (record) => badge(...OUTCOMES[record.outcome]) },
+        { title: "Outcome", cell: (record) => badge(...meant(record.outcome)) },
         { title: "Why", cell: (record) => record.why, wide: true },
       ],
     }),

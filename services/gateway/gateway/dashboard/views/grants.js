@@ -13,6 +13,11 @@ import { chosenWorkspace, workspaceChoice } from "../workspaces.js";
 export const title = "Service grants";
 
 const LIFETIMES = [["1", "a day"], ["7", "a week"], ["14", "two weeks"], ["30", "30 days, the longest"]];
+const PURPOSE =
+  "A service that publishes runs straight to Kafka carries a grant: a signed permission to use this workspace's keys at " +
+  "named providers. A service that calls the API needs a token instead.";
+const ONCE =
+  "This is the only time it is shown. Give it to the service as a secret; it is renewed by issuing the next one before it ends.";
 const MARGIN_MS = 60_000; // a clock that is a little fast must not ask for more than the longest
 
 export async function show(root, page) {
@@ -23,7 +28,7 @@ export async function show(root, page) {
   const issue = button("New grant", () => create(page, workspaceId), { id: "new-grant", class: "primary" });
   fill(
     root,
-    el("p", {}, "A service that publishes runs straight to Kafka carries a grant: a signed permission to use this workspace's keys at named providers. A service that calls the API needs a token instead."),
+    el("p", {}, PURPOSE),
     el("div", { class: "controls lead" }, choice, issue),
     listing(live, page),
     over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page)),
@@ -48,15 +53,19 @@ function listing(grants, page) {
 }
 
 function revokeButton(grant, page) {
+  const ask = () => confirmed({ title: `Revoke the grant of “${grant.name}”?`, text: CONSEQUENCE, action: "Revoke" });
   const revoke = async () => {
-    const text = "Within a second no call starts on it. Calls under way finish; what was published and not called yet ends as failed with grant_refused.";
-    if (!(await confirmed({ title: `Revoke the grant of “${grant.name}”?`, text, action: "Revoke" }))) return;
     await page.api.del(`/api/grants/${grant.id}`);
     page.say(`The grant of “${grant.name}” is revoked.`);
     await page.again();
   };
-  return act(page, "Revoke", "Revoking…", revoke, { id: `revoke-${grant.id}`, class: "danger", "aria-label": `Revoke the grant of ${grant.name}` });
+  const attributes = { id: `revoke-${grant.id}`, class: "danger", "aria-label": `Revoke the grant of ${grant.name}` };
+  return act(page, "Revoke", "Revoking…", revoke, attributes, ask);
 }
+
+const CONSEQUENCE =
+  "Within a second no call starts on it. Calls under way finish; what was published and not called yet ends as failed " +
+  "with grant_refused.";
 
 async function create(page, workspaceId) {
   const names = await providerNames(page);
@@ -71,10 +80,11 @@ async function create(page, workspaceId) {
       close(await page.api.post("/api/grants", { name: name.value.trim(), providers, expiresAt, workspaceId }));
     };
     const choices = boxes.map((box) => el("label", { class: "check", for: box.id }, box, box.value));
-    const rows = [field("Service", name), el("fieldset", {}, el("legend", {}, "It may use keys of"), choices), field("It holds for", days)];
+    const covered = el("fieldset", {}, el("legend", {}, "It may use keys of"), choices);
+    const rows = [field("Service", name), covered, field("It holds for", days)];
     return form({ rows, action: "Create", busy: "Creating…", submit, beside: button("Cancel", () => close()) });
   });
   if (!issued) return;
-  await shownOnce(`The grant of “${issued.name}”`, issued.grant, "This is the only time it is shown. Give it to the service as a secret; it is renewed by issuing the next one before it ends.");
+  await shownOnce(`The grant of “${issued.name}”`, issued.grant, ONCE);
   await page.again();
 }

@@ -96,7 +96,7 @@ function actionsOf(key, page) {
     act(page, "Test", "Testing…", () => test(key, page), named("Test", key)),
     button("Rotate", () => connecting(page, again), named("Rotate", key)),
     versionsButton(key, page),
-    act(page, "Deactivate", "Deactivating…", () => deactivate(key, page), { ...named("Deactivate", key), class: "danger" }),
+    deactivateButton(key, page),
   );
 }
 
@@ -124,13 +124,17 @@ async function trial(key, page) {
 }
 
 const CONSEQUENCE =
-  "Every use of it stops at once, and for good. Runs of this provider then use its next newest key; without one they fail with no_api_key, and its batches pause.";
+  "Every use of it stops at once, and for good. Runs of this provider then use its next newest key; without one they " +
+  "fail with no_api_key, and its batches pause.";
 
-async function deactivate(key, page) {
-  if (!(await confirmed({ title: `Deactivate ${called(key)}?`, text: CONSEQUENCE, action: "Deactivate" }))) return;
-  await page.api.del(`/api/integrations/keys/${key.id}`);
-  page.say(`${called(key)} is deactivated.`);
-  await page.again();
+function deactivateButton(key, page) {
+  const ask = () => confirmed({ title: `Deactivate ${called(key)}?`, text: CONSEQUENCE, action: "Deactivate" });
+  const deactivate = async () => {
+    await page.api.del(`/api/integrations/keys/${key.id}`);
+    page.say(`${called(key)} is deactivated.`);
+    await page.again();
+  };
+  return act(page, "Deactivate", "Deactivating…", deactivate, { ...named("Deactivate", key), class: "danger" }, ask);
 }
 
 function versionsButton(key, page) {
@@ -148,5 +152,5 @@ async function showVersions(key, page) {
     { title: "Expires", cell: (version) => (version.expiresAt ? moment(version.expiresAt) : "never") },
   ];
   const caption = "Versions, the newest first";
-  await dialog(`Versions of ${called(key)}`, () => table({ caption, hideCaption: true, rows: versions.toReversed(), columns }));
+  dialog(`Versions of ${called(key)}`, () => table({ caption, hideCaption: true, rows: versions.toReversed(), columns }));
 }

@@ -10,6 +10,9 @@ export const title = "Rejected records";
 
 const PAGE = 50;
 const MOST_PAGES = 10; // a page may be empty and have more after it: so many are asked for at once
+const PURPOSE =
+  "A record on a run topic that is no run is set aside with its reason, and kept for 14 days. Find out why before you " +
+  "replay: a replay spends the keys of the workspace that the record names.";
 const SINCE = [["", "all that are kept (14 days)"], ["1", "the last hour"], ["24", "the last 24 hours"], ["168", "the last 7 days"]];
 const SERVICES = [["", "any service"], ["runner", "the runner"], ["analytics", "analytics"]];
 const TOPICS = ["", "runs.requested.v1", "runs.batched.v1", "runs.completed.v1"].map((topic) => [topic, topic || "any topic"]);
@@ -20,7 +23,7 @@ export async function show(root, page) {
   const { records, nextCursor } = await pageOf(page, { ...asked, cursor: page.params.get("cursor") });
   fill(
     root,
-    el("p", {}, "A record on a run topic that is no run is set aside with its reason, and kept for 14 days. Find out why before you replay: a replay spends the keys of the workspace that the record names."),
+    el("p", {}, PURPOSE),
     controls(page, workspaces),
     listing(records, page, new Map(workspaces.map(({ id, name }) => [id, name]))),
     pager(page, nextCursor),
@@ -90,7 +93,8 @@ function look(record, page) {
 
 function empty(page) {
   if (page.params.size === 0) return emptyState("Nothing was rejected", "Every record of the last 14 days was a run.");
-  return emptyState("No record fits", "None that is kept fits all of these filters.", el("a", { class: "button", href: "#rejected" }, "Show all"));
+  const all = el("a", { class: "button", href: "#rejected" }, "Show all");
+  return emptyState("No record fits", "None that is kept fits all of these filters.", all);
 }
 
 function pager(page, nextCursor) {

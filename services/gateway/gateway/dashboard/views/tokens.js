@@ -16,6 +16,10 @@ const ROLES = [
   ["member", "member: also runs prompts and batches"],
   ["admin", "admin: also connects keys and issues tokens"],
 ];
+const PURPOSE =
+  "Everybody who signs in here, and every service that calls the API, has a token of its own. Its name is what costs are " +
+  "grouped by as the user.";
+const ONCE = "This is the only time it is shown: only its hash is kept. Hand it over as you would a password.";
 const LIFETIMES = [["30", "30 days"], ["90", "90 days"], ["365", "a year"], ["", "until it is revoked"]];
 
 export async function show(root, page) {
@@ -26,7 +30,7 @@ export async function show(root, page) {
   const issue = button("New token", () => create(page, workspaceId), { id: "new-token", class: "primary" });
   fill(
     root,
-    el("p", {}, "Everybody who signs in here, and every service that calls the API, has a token of its own. Its name is what costs are grouped by as the user."),
+    el("p", {}, PURPOSE),
     el("div", { class: "controls lead" }, choice, issue),
     listing(live, page),
     over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page)),
@@ -34,7 +38,6 @@ export async function show(root, page) {
 }
 
 function listing(tokens, page) {
-  const revocable = (token) => !token.operator && stateOf(token) === "active";
   return table({
     caption: "Tokens",
     hideCaption: true,
@@ -46,7 +49,7 @@ function listing(tokens, page) {
       { title: "State", cell: (token) => validity(stateOf(token)) },
       { title: "Created", cell: (token) => moment(token.createdAt), sort: (token) => token.createdAt },
       { title: "Ends", cell: ends, sort: (token) => token.expiresAt },
-      { title: "Actions", cell: (token) => (revocable(token) ? revokeButton(token, page) : token.operator ? el("small", {}, "in the operator's file") : null) },
+      { title: "Actions", cell: (token) => actionOf(token, page) },
     ],
   });
 }
@@ -56,28 +59,38 @@ function ends(token) {
   return token.expiresAt ? moment(token.expiresAt) : "when it is revoked";
 }
 
+function actionOf(token, page) {
+  if (token.operator) return el("small", {}, "in the operator's file");
+  return stateOf(token) === "active" && revokeButton(token, page);
+}
+
 function revokeButton(token, page) {
+  const ask = () => confirmed({ title: `Revoke the token of “${token.name}”?`, text: CONSEQUENCE, action: "Revoke" });
   const revoke = async () => {
-    const text = "Whoever uses it is signed out, and its calls are refused within a few seconds. Runs and batches that it started go on.";
-    if (!(await confirmed({ title: `Revoke the token of “${token.name}”?`, text, action: "Revoke" }))) return;
     await page.api.del(`/api/tokens/${token.id}`);
     page.say(`The token of “${token.name}” is revoked.`);
     await page.again();
   };
-  return act(page, "Revoke", "Revoking…", revoke, { id: `revoke-${token.id}`, class: "danger", "aria-label": `Revoke the token of ${token.name}` });
+  const attributes = { id: `revoke-${token.id}`, class: "danger", "aria-label": `Revoke the token of ${token.name}` };
+  return act(page, "Revoke", "Revoking…", revoke, attributes, ask);
 }
+
+const CONSEQUENCE =
+  "Whoever uses it is signed out, and its calls are refused within a few seconds. Runs and batches that it started go on.";
 
 async function create(page, workspaceId) {
   const issued = await dialog("Create a token", (close) => {
     const name = input({ required: true, maxlength: "64", placeholder: "ann, or nightly-job" });
     const role = select({}, ROLES, "member");
     const days = select({}, LIFETIMES, "90");
-    const submit = async () =>
-      close(await page.api.post("/api/tokens", { name: name.value.trim(), role: role.value, expiresAt: ahead(days.value), workspaceId }));
+    const submit = async () => {
+      const asked = { name: name.value.trim(), role: role.value, expiresAt: ahead(days.value), workspaceId };
+      close(await page.api.post("/api/tokens", asked));
+    };
     const rows = [field("Name of the person or service", name), field("Role", role), field("It holds", days)];
     return form({ rows, action: "Create", busy: "Creating…", submit, beside: button("Cancel", () => close()) });
   });
   if (!issued) return;
-  await shownOnce(`The token of “${issued.name}”`, issued.token, "This is the only time it is shown: only its hash is kept. Hand it over as you would a password.");
+  await shownOnce(`The token of “${issued.name}”`, issued.token, ONCE);
   await page.again();
 }
