@@ -138,7 +138,8 @@ function deactivateButton(key, page) {
 }
 
 function versionsButton(key, page) {
-  return act(page, "Versions", "Loading…", () => showVersions(key, page), named("Versions", key));
+  const attributes = { ...named("Versions", key), "aria-label": `Versions of ${called(key)}` };
+  return act(page, "Versions", "Loading…", () => showVersions(key, page), attributes);
 }
 
 async function showVersions(key, page) {
