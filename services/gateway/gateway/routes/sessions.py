@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from common.contracts.answers_v1 import Answer, Success
+from common.http import bearer
 from common.identity import Session, Signer
 from gateway import cookies
 from gateway.routes.wire import Asked, Done, body_of, data, done, read
@@ -57,7 +58,7 @@ class SessionRoutes:
 
     async def show(self, request: Request) -> Response:
         """Answer who is signed in; null where nobody is."""
-        if not cookies.cookie_of(request) and "authorization" not in request.headers:
+        if not cookies.cookie_of(request) and not bearer(request):
             return data(None)
         caller = await self._tokens.caller(request, "viewer")
         return data(await self._answer(caller, caller.expires_at))
