@@ -13,6 +13,8 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.dashboard import Dashboard
+from tests.browser.desk import Desk
+from tests.browser.desk import opened as desk_opened
 from tests.browser.history import history, publish
 from tests.stack import Client, Stack, until
 
@@ -114,3 +116,18 @@ def opened(chromium: Browser, stack: Stack, shown: Shown) -> Iterator[Opened]:
 def dashboard(opened: Opened) -> Dashboard:
     """A dashboard with the shown workspace's admin signed in."""
     return opened()
+
+
+@pytest.fixture
+def desk_of(chromium: Browser) -> Iterator[Callable[..., Desk]]:
+    """Sign clients in; at the end no console may have had anything to say."""
+    desks: list[Desk] = []
+
+    def sign_in(client: Client, width: int = 1440) -> Desk:
+        desks.append(desk_opened(chromium, client, width))
+        return desks[-1]
+
+    yield sign_in
+    for desk in desks:
+        desk.context.close()
+        assert desk.faults == []

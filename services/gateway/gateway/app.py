@@ -53,6 +53,7 @@ from gateway.routes.integrations import IntegrationRoutes
 from gateway.routes.messages import MessageRoutes
 from gateway.routes.models import ModelRoutes
 from gateway.routes.prices import PriceRoutes
+from gateway.routes.providers import ProviderRoutes
 from gateway.routes.quotes import QuoteRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
@@ -62,6 +63,7 @@ from gateway.service_grants import ServiceGrants
 from gateway.settings import GatewaySettings
 from gateway.store import Store
 from gateway.tokens import Tokens, hashed, read_admin_token
+from gateway.trial import Trials
 from gateway.vault import Vault
 
 
@@ -195,15 +197,8 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         for seconds in (wait, settings.online_wait_seconds)
     )
     online = Online(online_runs, settings.online_wait_seconds, settings.keep_alive_seconds)
-    connecting = Connecting(
-        vault=vault,
-        requests=requests,
-        replies=replies,
-        grants=grants,
-        providers=providers,
-        batches=store.batches,
-        wait_seconds=wait,
-    )
+    trials = Trials(requests, replies, grants, wait)
+    connecting = Connecting(vault, trials, providers, store.batches)
     rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
     replays = Replays(
         rejected=rejected,
@@ -215,7 +210,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     )
     return [
         RunRoutes(tokens, runs, analytics, store).router,
-        IntegrationRoutes(tokens, connecting, vault, analytics).router,
+        IntegrationRoutes(tokens, connecting, trials, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
@@ -224,6 +219,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         MessageRoutes(tokens, Asks(models), online_runs, online).router,
         ModelRoutes(tokens, models).router,
         PriceRoutes(tokens, models).router,
+        ProviderRoutes(tokens, providers).router,
         SessionRoutes(tokens, store, signer, simulated=settings.simulated).router,
         DashboardRoutes(Assets.load()).router,
     ]

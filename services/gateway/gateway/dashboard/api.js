@@ -30,7 +30,7 @@ export const api = {
   /** Answer `data` of `GET path`. */
   get: (path, params, { signal } = {}) => call("GET", address(path, params), undefined, signal),
   /** Answer `data` (or all of an answer without any) of `POST path` with this JSON; a Blob or FormData goes as it is. */
-  post: (path, body = {}, { signal } = {}) => call("POST", path, body, signal),
+  post: (path, body = {}, { signal, headers } = {}) => call("POST", path, body, signal, headers),
   put: (path, body = {}, { signal } = {}) => call("PUT", path, body, signal),
   del: (path, { signal } = {}) => call("DELETE", path, undefined, signal),
   stream,
@@ -56,9 +56,9 @@ function queryOf(params) {
   return new URLSearchParams(pairs.filter(([, value]) => value !== null && value !== undefined && value !== ""));
 }
 
-async function call(method, url, body, signal) {
+async function call(method, url, body, signal, more = {}) {
   const raw = body === undefined || body instanceof Blob || body instanceof FormData;
-  const headers = raw ? {} : { "content-type": "application/json" };
+  const headers = raw ? more : { "content-type": "application/json", ...more };
   const answer = await reach(url, { method, headers, body: raw ? body : JSON.stringify(body), signal });
   const text = await answer.text();
   if (!answer.ok) throw refusal(answer, text);

@@ -3,7 +3,7 @@
 const LANGUAGE = navigator.language || "en";
 const whole = new Intl.NumberFormat(LANGUAGE);
 const compactly = new Intl.NumberFormat(LANGUAGE, { notation: "compact", maximumFractionDigits: 1 });
-const cents = new Intl.NumberFormat(LANGUAGE, { style: "currency", currency: "USD" });
+const toCents = new Intl.NumberFormat(LANGUAGE, { style: "currency", currency: "USD" });
 const micro = new Intl.NumberFormat(LANGUAGE, { style: "currency", currency: "USD", maximumFractionDigits: 6 });
 const oneDecimal = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1 });
 
@@ -18,11 +18,14 @@ export const count = (value) => (absent(value) ? NONE : whole.format(value));
 /** A count in little space: 12.3K. */
 export const compact = (value) => (absent(value) ? NONE : compactly.format(value));
 
+/** Dollars and cents, whatever the amount. */
+export const cents = (value) => (absent(value) ? NONE : toCents.format(Number(value)));
+
 /** Dollars: cents from one dollar up, below that to the micro-dollar. */
 export function money(value) {
   if (absent(value)) return NONE;
   const amount = Number(value);
-  return Math.abs(amount) >= 1 || amount === 0 ? cents.format(amount) : micro.format(amount);
+  return Math.abs(amount) >= 1 || amount === 0 ? toCents.format(amount) : micro.format(amount);
 }
 
 /** Dollars to the micro-dollar, whatever the amount. */
