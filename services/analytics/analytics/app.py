@@ -12,8 +12,10 @@ from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest
 from analytics.latency import Latencies
+from analytics.outcomes import Outcomes
 from analytics.overview import Overviews
-from analytics.routes import AUDIENCE, routes, usage_routes
+from analytics.product import Products
+from analytics.routes import AUDIENCE, outcome_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -28,7 +30,7 @@ from common.kafka import Publisher, declare_topics
 from common.singleflight import Singleflight
 
 MAX_BODY_BYTES = 64 * 1024
-"""Nobody posts here."""
+"""Nobody posts more than an outcome here."""
 
 READY_SECONDS = 3
 """A database that froze answers no probe; a longer wait here would only add a second timeout to the prober's."""
@@ -75,9 +77,14 @@ def create_app(settings: Settings) -> FastAPI:
     def stored() -> int:
         return watermark.read_up_to
 
-    batches = Batches(clickhouse, watermark)
-    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
-    app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
+    call_ms = round(settings.call_seconds * 1000)
+    batches, runs = Batches(clickhouse, watermark), Runs(clickhouse, watermark)
+    overviews = Overviews(clickhouse, stored, call_ms=call_ms)
+    usages = Usages(clickhouse, stored, call_ms=call_ms)
+    products = Products(clickhouse, usages)
+    app.include_router(routes(callers, clickhouse, overviews, runs, batches))
+    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products))
+    app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
     return app
 
 

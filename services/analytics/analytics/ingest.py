@@ -103,8 +103,8 @@ class Ingest:
             *await self._insert_completed(batch.completed),
             *await self._insert(batch.accepted, ACCEPTED),
         ]
-        if batch.completed:
-            await self._database.insert(MARKS, list(_marks(batch.completed)))
+        if changed := [*batch.completed, *batch.accepted]:
+            await self._database.insert(MARKS, list(_marks(changed)))
         return refused
 
     def _sort(self, records: Iterable[Record]) -> Batch:

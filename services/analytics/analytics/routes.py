@@ -10,13 +10,18 @@ from analytics.batches import Batches, Span
 from analytics.database import Database
 from analytics.keys import key_usage
 from analytics.latency import Latencies
+from analytics.outcomes import Outcomes
 from analytics.outputs import output_tokens
 from analytics.overview import Overviews
+from analytics.product import Products
 from analytics.runs import Runs
 from analytics.usage import Usages
 from common.callers import Callers
-from common.contracts.answers_v1 import OutputTokens, Overview, Period, RunDetail, RunPage, Success, UsageCount
+from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, RunPage, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.outcomes_v1 import OutcomeGiven, RecordedOutcome
+from common.contracts.overview_v1 import Overview
+from common.contracts.product_v1 import ProductUse
 from common.contracts.runs_asked_v1 import RunsAsked
 from common.contracts.runs_v1 import LATEST, Millis, Name
 from common.contracts.usage_v1 import Latency, Usage, UsageAsked
@@ -90,7 +95,7 @@ def _about_batches(router: APIRouter, batches: Batches) -> None:
         return json_response(Success(data=await batches.totals(workspace, batch, Span(since, until))).encode())
 
 
-def usage_routes(callers: Callers, usages: Usages, latencies: Latencies) -> APIRouter:
+def usage_routes(callers: Callers, usages: Usages, latencies: Latencies, products: Products) -> APIRouter:
     """Return the questions about usage, of which identical ones in flight are answered once."""
     router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
     flights = Singleflight[bytes]()
@@ -108,5 +113,23 @@ def usage_routes(callers: Callers, usages: Usages, latencies: Latencies) -> APIR
             return Success(data=await latencies.answer(workspace, asked)).encode()
 
         return json_response(await flights.ask((workspace, "latency", asked.model_dump_json()), answer))
+
+    @router.get("/product", response_model=Success[ProductUse])
+    async def product(workspace: UUID, period: Period = "30d") -> Response:
+        async def answer() -> bytes:
+            return Success(data=await products.answer(workspace, period)).encode()
+
+        return json_response(await flights.ask((workspace, "product", period), answer))
+
+    return router
+
+
+def outcome_routes(callers: Callers, outcomes: Outcomes) -> APIRouter:
+    """Return what the gateway may tell."""
+    router = APIRouter(prefix="/workspaces/{workspace}", route_class=callers.only("gateway"))
+
+    @router.post("/runs/{run_id}/outcome", response_model=Success[RecordedOutcome])
+    async def outcome(workspace: UUID, run_id: UUID, given: OutcomeGiven) -> Response:
+        return json_response(Success(data=await outcomes.record(workspace, run_id, given)).encode())
 
     return router

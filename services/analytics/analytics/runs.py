@@ -14,7 +14,7 @@ from analytics.hours import LAST, hour_of
 from analytics.listing import Listing, listing_of
 from common.contracts.answers_v1 import RunDetail, RunPage, RunSummary
 from common.contracts.runs_asked_v1 import RunsAsked
-from common.errors import InvalidRequest, NotFound
+from common.errors import InvalidRequest, NotFound, Unavailable
 from common.ids import now_ms
 
 WAIT_SECONDS = 2.0
@@ -89,19 +89,42 @@ class Runs:
 
         Raises `NotFound` once everything is read that could have told of it; until then it counts as accepted.
         """
-        now = self._clock()
         if found := await self._finished(workspace, run_id):
             return found
-        made = _time_of(run_id)
-        # A named run may be sent again under its first time, whenever its caller likes.
-        all_read = await self._reading.passes(min(now, made + APPENDED_WITHIN_MS) if made else now, WAIT_SECONDS)
+        all_read = await self._all_read(run_id)
         if found := await self._finished(workspace, run_id):
             return found
         if row := (await self._accepted(workspace, [run_id], 0, LAST)).get(run_id):
-            return views.accepted_detail(row)
+            return views.accepted_detail(row, await self._outcome(workspace, row))
         if all_read:
             raise NotFound(f"no run {run_id}")
-        return views.unknown_detail(run_id, accepted_at or made)
+        return views.unknown_detail(run_id, accepted_at or _time_of(run_id))
+
+    async def accepted_at(self, workspace: UUID, run_id: UUID) -> int:
+        """Return when the run was accepted (UTC ms), ended or not.
+
+        Raises `NotFound` as `detail` does, and `Unavailable` while the run may yet be read.
+        """
+        if found := await self._place(workspace, run_id):
+            return found
+        all_read = await self._all_read(run_id)
+        if found := await self._place(workspace, run_id):
+            return found
+        if all_read:
+            raise NotFound(f"no run {run_id}")
+        raise Unavailable(f"run {run_id} was not read yet", retry_after=1)
+
+    async def _place(self, workspace: UUID, run_id: UUID) -> int | None:
+        rows = await self._database.rows("accepted_at", workspace=workspace, run_id=run_id)
+        return next((row["accepted_at"] for row in rows), None)
+
+    async def _all_read(self, run_id: UUID) -> bool:
+        """Return whether everything is read that could tell of the run, after a while at most.
+
+        A named run may be sent again under its first time, whenever its caller likes.
+        """
+        now, made = self._clock(), _time_of(run_id)
+        return await self._reading.passes(min(now, made + APPENDED_WITHIN_MS) if made else now, WAIT_SECONDS)
 
     async def _finished(self, workspace: UUID, run_id: UUID) -> RunDetail | None:
         executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)
@@ -114,7 +137,14 @@ class Runs:
             run_id=run_id,
             execution_id=executions[0]["execution_id"],
         )
-        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT)
+        outcome = await self._outcome(workspace, executions[0])
+        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT, outcome)
+
+    async def _outcome(self, workspace: UUID, run: Row) -> Row | None:
+        """Return what was said of a run last."""
+        hour = hour_of(run["accepted_at"])
+        rows = await self._database.rows("outcome", workspace=workspace, hour=hour, run_id=run["run_id"])
+        return next(iter(rows), None)
 
     async def _executions(self, workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[UUID, list[Row]]:
         """Return the executions of these runs, each run's in the order in which they completed."""

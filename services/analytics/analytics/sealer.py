@@ -103,10 +103,11 @@ class Sealer:
 
 
 def _due(marks: dict[Hour, list[Mark]], now: int) -> Iterator[tuple[Hour, list[Mark]]]:
+    """Yield the hours that are due with the marks to clear: those of a time that is yet to come announce an outcome."""
     for hour, of_hour in marks.items():
         settled = max(mark.marked_at for mark in of_hour) <= now - SETTLE_MS
         if settled or any(mark.fresh for mark in of_hour):
-            yield hour, of_hour
+            yield hour, [mark for mark in of_hour if mark.fresh or mark.marked_at <= now]
 
 
 def _stamped(hours: Iterable[Hour]) -> list[tuple[UUID, str]]:

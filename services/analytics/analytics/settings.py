@@ -15,4 +15,5 @@ class Settings(GroupSettings, IdentitySettings):
     clickhouse_database: str = "tallyrun"
     consumer_group: str = "analytics"
     text_retention_days: int = Field(90, ge=1, le=36_500, description="how long outputs and prompt previews are kept")
+    call_seconds: float = Field(600, gt=0, description="the longest call to a provider, as the runner is set")
     drain_seconds: int = 10

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, ExecutionView, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import AttemptView, ExecutionView, Outcome, RunDetail, RunSummary, TokensUsed
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -26,8 +26,8 @@ def finished(executions: Sequence[Row]) -> RunSummary:
     return RunSummary(**_ended(executions))
 
 
-def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
-    """Return a run that ended, whole."""
+def finished_detail(executions: Sequence[Row], text: Row, outcome: Row | None) -> RunDetail:
+    """Return a run that ended, whole, with what was said of it."""
     first = executions[0]
     return RunDetail(
         **_ended(executions),
@@ -40,12 +40,14 @@ def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
         service_tier=first["service_tier"] or None,
         usage=_usage(executions),
         cost_components=_components(executions),
+        cache_savings=_savings(executions),
         catalogue=first["catalogue"] or None,
         error=first["error"] or None,
         attempts=[view for execution in executions for view in _attempts(execution)],
         execution_details=[_execution(execution) for execution in executions],
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
+        outcome=_outcome(outcome),
     )
 
 
@@ -54,7 +56,7 @@ def accepted(row: Row) -> RunSummary:
     return RunSummary(**_waiting(row))
 
 
-def accepted_detail(row: Row) -> RunDetail:
+def accepted_detail(row: Row, outcome: Row | None = None) -> RunDetail:
     """Return a run that did not end yet, with everything empty that its end will tell."""
     return RunDetail(
         **_waiting(row),
@@ -73,6 +75,7 @@ def accepted_detail(row: Row) -> RunDetail:
         execution_details=[],
         queued_ms=None,
         prompt_preview="",
+        outcome=_outcome(outcome),
     )
 
 
@@ -151,6 +154,19 @@ def _components(executions: Sequence[Row]) -> dict[str, Decimal]:
         for name, amount in execution["cost_components"].items():
             amounts[name].append(amount)
     return {name: total(parts) for name, parts in amounts.items()}
+
+
+def _savings(executions: Sequence[Row]) -> Decimal | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [execution["cache_savings"] for execution in executions if execution["cache_savings"] is not None]
+    return total(known) if known else None
+
+
+def _outcome(row: Row | None) -> Outcome | None:
+    if row is None:
+        return None
+    said = {"success": row["success"], "score": row["score"], "note": row["note"] or None}
+    return Outcome(**said, recorded_at=iso(row["recorded_at"]))
 
 
 def _execution(execution: Row) -> ExecutionView:

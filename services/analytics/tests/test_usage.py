@@ -266,7 +266,7 @@ async def test_percentiles_are_of_the_runs_that_succeeded(
     told: list[RunCompleted], database: ClickHouse, workspace: UUID
 ) -> None:
     asked = UsageAsked.model_validate({"from": FIRST, "to": LAST, "by": ["model"], "provider": ["openai"]})
-    answer = await Latencies(database, lambda: 1).answer(workspace, asked)
+    answer = await Latencies(database, Usages(database, lambda: 1)).answer(workspace, asked)
     days = Days(FIRST, LAST, ZoneInfo("UTC"))
     first = {run.run_id: run for run in sorted(told, key=lambda run: -run.completed_at)}
     for group in answer.groups:

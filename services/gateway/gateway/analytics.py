@@ -7,6 +7,8 @@ from uuid import UUID
 
 from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.outcomes_v1 import OutcomeGiven
+from common.contracts.product_v1 import ProductUse
 from common.http import ServiceClient
 
 T = TypeVar("T")
@@ -29,6 +31,16 @@ class Analytics:
     async def latency(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return the latency's JSON, asked for as usage is."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/latency", params=asked)
+
+    async def product(self, workspace_id: UUID, period: Period) -> ProductUse:
+        """Return how much the period's runs used of the product."""
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/product", params={"period": period})
+        return _read(ProductUse, content)
+
+    async def record_outcome(self, workspace_id: UUID, run_id: UUID, given: OutcomeGiven) -> bytes:
+        """Store what is said of a run and return that as JSON; raise `NotFound`, or `Unavailable` if it may appear."""
+        path = f"/workspaces/{workspace_id}/runs/{run_id}/outcome"
+        return await self._client.call("POST", path, body=given.model_dump_json().encode())
 
     async def runs(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return one page of runs as JSON; what is asked for are the fields of `RunsAsked`, lists by repetition."""

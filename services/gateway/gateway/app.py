@@ -211,7 +211,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     return [
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, trials, vault, analytics).router,
-        AnalyticsRoutes(tokens, analytics).router,
+        AnalyticsRoutes(tokens, analytics, vault).router,
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,

@@ -51,12 +51,32 @@ def price(catalogue: str | None, model: str, answer: Answer, at: datetime, *, ba
 def _cost(found: ModelInfo, answer: Answer, at: datetime, batch: bool) -> Cost:
     if answer.usage is None:
         raise _Unpriced
-    factor = _geo_factor(answer.price_context)
-    components: dict[str, Decimal] = defaultdict(Decimal)
-    for unit, amount in _amounts(prices(found, at, _terms(answer, batch)), answer.usage, answer.price_context):
-        components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
+    billed = prices(found, at, _terms(answer, batch))
+    components = _components(billed, answer.usage, answer.price_context)
     exact = {kind: _rounded(amount) for kind, amount in components.items()}
-    return Cost(priced=True, total=sum(exact.values(), Decimal(0)), components=exact, catalogue=CATALOGUE)
+    return Cost(
+        priced=True,
+        total=sum(exact.values(), Decimal(0)),
+        components=exact,
+        catalogue=CATALOGUE,
+        cache_savings=_savings(components, billed, answer.usage, answer.price_context),
+    )
+
+
+def _components(billed: Prices, usage: Usage, context: PriceContext) -> dict[str, Decimal]:
+    factor = _geo_factor(context)
+    components: dict[str, Decimal] = defaultdict(Decimal)
+    for unit, amount in _amounts(billed, usage, context):
+        components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
+    return components
+
+
+def _savings(components: Mapping[str, Decimal], billed: Prices, usage: Usage, context: PriceContext) -> Decimal | None:
+    """Return what the same call would have cost more, had the tokens read from the cache been any other input."""
+    if not usage.cached:
+        return None
+    uncached = _components(billed, usage.model_copy(update={"cached": 0}), context)
+    return _rounded(sum(uncached.values(), Decimal(0)) - sum(components.values(), Decimal(0)))
 
 
 def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:

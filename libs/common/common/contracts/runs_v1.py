@@ -83,12 +83,17 @@ class Usage(_Part):
 
 
 class Cost(_Part):
-    """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly."""
+    """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly.
+
+    `cache_savings`: what the input tokens that were read from the provider's cache would have cost at the full input
+    price, less what they did cost. It is in neither total nor components; below zero where the cache is dearer.
+    """
 
     priced: bool
     total: Decimal | None = Field(None, ge=0, decimal_places=18)
     components: dict[str, Decimal] = {}
     catalogue: str = Field("", description="the price catalogue and its version")
+    cache_savings: Decimal | None = Field(None, decimal_places=18)
 
 
 class RunError(_Part):
