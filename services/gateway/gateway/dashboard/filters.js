@@ -13,6 +13,7 @@ export const DIMENSIONS = {
   tier: "Served tier",
   error: "Error",
 };
+const FLAGS = { unpriced: "Unpriced", repeated: "Carried out more than once" };
 const LABEL = "label";
 const STATUSES = ["succeeded", "failed", "cancelled", "expired"];
 const SUGGESTED = 200;
@@ -21,6 +22,11 @@ const SUGGESTED = 200;
 export function filtersOf({ params }) {
   const names = [...Object.keys(DIMENSIONS), LABEL].filter((name) => params.has(name));
   return Object.fromEntries(names.map((name) => [name, params.getAll(name)]));
+}
+
+/** Return what a list of runs alone can be filtered by: `{unpriced: "true"}`, `{repeated: "true"}`. */
+export function flagsOf({ params }) {
+  return Object.fromEntries(Object.keys(FLAGS).filter((name) => params.get(name) === "true").map((name) => [name, "true"]));
 }
 
 /** What a dimension is called; `label:team` is “team”. */
@@ -35,14 +41,18 @@ export function filterOf(dimension, value) {
 
 /** The chips of the filters that hold, and a form for another. `span` says for which days values are suggested. */
 export function filterControls(page, span) {
-  const chips = Object.entries(filtersOf(page)).flatMap(([name, values]) => values.map((value) => chip(page, name, value)));
+  const flags = Object.keys(flagsOf(page)).map((name) => chip(page, FLAGS[name], { [name]: null }));
+  const chips = [...flags, ...Object.entries(filtersOf(page)).flatMap(([name, values]) => valueChips(page, name, values))];
   return el("div", { class: "controls filters" }, chips.length ? el("ul", { class: "chips", "aria-label": "Filters" }, chips) : null, adder(page, span));
 }
 
-function chip(page, name, value) {
-  const rest = page.params.getAll(name).filter((one) => one !== value);
-  const remove = () => page.set({ [name]: rest, cursor: null });
-  const said = `${name === LABEL ? "Label" : DIMENSIONS[name]}: ${value || "(none)"}`;
+function valueChips(page, name, values) {
+  const title = name === LABEL ? "Label" : DIMENSIONS[name];
+  return values.map((value) => chip(page, `${title}: ${value || "(none)"}`, { [name]: values.filter((one) => one !== value) }));
+}
+
+function chip(page, said, without) {
+  const remove = () => page.set({ ...without, cursor: null });
   return el("li", { class: "chip" }, said, button("×", remove, { "aria-label": `Remove the filter ${said}` }));
 }
 

@@ -2,13 +2,16 @@
 
 const RANK = { viewer: 0, member: 1, admin: 2 };
 
-/** Views with a `title` are in the navigation; `owner` is the entry that stands for a view without one. */
+/**
+ * Views with a `title` are in the navigation; `owner` is the entry that stands for a view without one. `dated` ones show
+ * the days and the time zone of their address, which go along from one to the next.
+ */
 export const VIEWS = {
-  overview: { title: "Overview", role: "viewer" },
-  explore: { title: "Explore", role: "viewer" },
-  runs: { title: "Runs", role: "viewer" },
+  overview: { title: "Overview", role: "viewer", dated: true },
+  explore: { title: "Explore", role: "viewer", dated: true },
+  runs: { title: "Runs", role: "viewer", dated: true },
   run: { role: "viewer", owner: "runs" },
-  latency: { title: "Latency", role: "viewer" },
+  latency: { title: "Latency", role: "viewer", dated: true },
   batches: { title: "Batches", role: "viewer" },
   batch: { role: "viewer", owner: "batches" },
   keys: { title: "Keys", role: "viewer" },
@@ -30,6 +33,11 @@ export function hrefOf(view, params = {}) {
   const pairs = params instanceof URLSearchParams ? [...params] : pairsOf(params);
   const query = new URLSearchParams(pairs).toString();
   return query ? `#${view}?${query}` : `#${view}`;
+}
+
+/** Return the parameters that go along to another dated view. */
+export function daysIn(params) {
+  return Object.fromEntries(["period", "from", "to", "tz"].map((name) => [name, params.get(name)]));
 }
 
 /** Return `{view, params}` of an address. */

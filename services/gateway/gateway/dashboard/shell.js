@@ -1,7 +1,7 @@
 /** What surrounds every view: navigation, workspace, notices, theme, and the region where outcomes are said. */
 
 import { button, el, fill, link } from "./dom.js";
-import { VIEWS, may } from "./navigation.js";
+import { VIEWS, daysIn, hrefOf, may, parseHash } from "./navigation.js";
 
 const SAID_SECONDS = 8;
 const THEMES = ["auto", "light", "dark"];
@@ -81,6 +81,7 @@ function navigation(me, links) {
 function mark(links, view) {
   const current = VIEWS[view]?.owner ?? view;
   for (const [name, item] of links) {
+    if (VIEWS[name].dated) item.href = hrefOf(name, daysIn(parseHash(location.hash).params));
     if (name === current) item.setAttribute("aria-current", "page");
     else item.removeAttribute("aria-current");
   }

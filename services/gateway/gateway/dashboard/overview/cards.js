@@ -17,7 +17,7 @@ export function cardsOf(page, question, { totals, previous }) {
     card("Cost per run", money(totals.avgCost), totals.avgCost !== null && before("avgCost", money)),
     card("Mean latency", duration(totals.avgLatency), link(page.href("latency", question), "Percentiles and errors")),
     "cacheSavings" in totals && card("Saved by caches", money(totals.cacheSavings), `${compact(totals.cachedTokens)} tokens read from caches`),
-    repeats(totals),
+    repeats(page, question, totals),
     rated(totals),
   ];
 }
@@ -25,9 +25,10 @@ export function cardsOf(page, question, { totals, previous }) {
 /** What has no price is in no cost: it stands beside it, as a figure of its own. */
 function unpriced(page, question, totals) {
   const some = totals.unpricedRuns + (totals.unpricedRepeats ?? 0) > 0;
-  const explain = link(page.href("explore", { ...question, by: "model", measure: "unpricedRuns" }), "Which models?");
-  const said = some ? el("dd", { class: "more warn" }, "not in the cost. ", explain) : "every run has a price";
-  return card("Unpriced runs", count(totals.unpricedRuns), said);
+  if (!some) return card("Unpriced runs", count(0), "every run has a price");
+  const runs = link(page.href("runs", { ...question, unpriced: "true" }), count(totals.unpricedRuns));
+  const models = link(page.href("explore", { ...question, by: "model", measure: "unpricedRuns" }), "Which models?");
+  return card("Unpriced runs", runs, el("dd", { class: "more warn" }, "not in the cost. ", models));
 }
 
 function success(runs, totals, previous) {
@@ -48,9 +49,10 @@ function tokenKinds(totals) {
 }
 
 /** Executions after a run's first: they are in the cost, and could not be avoided. */
-function repeats({ repeatedExecutions, repeatedCost, unpricedRepeats }) {
-  const cost = repeatedExecutions > 0 ? `${money(repeatedCost)} of the cost` : "no run was carried out twice";
-  return card("Repeats", count(repeatedExecutions), cost, unpricedRepeats > 0 && `${count(unpricedRepeats)} of them unpriced`);
+function repeats(page, question, { repeatedExecutions, repeatedCost, unpricedRepeats }) {
+  if (!repeatedExecutions) return card("Repeats", count(0), "no run was carried out twice");
+  const runs = link(page.href("runs", { ...question, repeated: "true" }), count(repeatedExecutions));
+  return card("Repeats", runs, `${money(repeatedCost)} of the cost`, unpricedRepeats > 0 && `${count(unpricedRepeats)} of them unpriced`);
 }
 
 function rated(totals) {

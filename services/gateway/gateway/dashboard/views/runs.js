@@ -1,7 +1,7 @@
 /** Single runs, the newest first, page by page. */
 
 import { el, emptyState, fill, link } from "../dom.js";
-import { filterControls, filtersOf } from "../filters.js";
+import { filterControls, filtersOf, flagsOf } from "../filters.js";
 import { count, duration, exactMoney, moment, money } from "../format.js";
 import { live } from "../live.js";
 import { periodControls, spanOf } from "../period.js";
@@ -22,7 +22,7 @@ export async function show(root, page) {
   let rows = [];
   const view = () => ({ name: "tallyrun-runs", columns: COLUMNS, rows });
   root.append(el("div", { class: "controls" }, periodControls(page), exportMenu({ question, view })), filterControls(page, span), list);
-  const load = () => page.api.get("/api/runs", { ...question, limit: PAGE, cursor });
+  const load = () => page.api.get("/api/runs", { ...question, ...flagsOf(page), limit: PAGE, cursor });
   const render = (answer) => {
     rows = answer.runs;
     if (!rows.length) return void fill(list, nothing(page, cursor));
@@ -66,7 +66,7 @@ function pager(page, cursor, next) {
 
 function nothing(page, cursor) {
   if (cursor) return emptyState("No more runs", null, link(page.with({ cursor: null }), "To the newest"));
-  const filtered = Object.keys(filtersOf(page)).length > 0;
+  const filtered = Object.keys({ ...filtersOf(page), ...flagsOf(page) }).length > 0;
   const action = filtered ? link(page.href("runs", spanOf(page)), "Without filters") : link(page.href("start"), "Get started");
   return emptyState("No runs here", filtered ? "No run of these days passes the filters." : "Nothing ran on these days.", action);
 }
