@@ -2,7 +2,7 @@
 
 import csv
 import io
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def test_card_chart_table_and_csv_are_the_apis(dashboard: Dashboard, shown: Show
     totals = answer["totals"]
     exact = Decimal(page.locator("[data-exact]").get_attribute("data-exact") or "")
     assert exact == pytest.approx(totals["cost"], rel=Decimal("1e-15"))
-    assert dollars(dashboard.card("Cost")) == totals["cost"].quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    cost = dollars(dashboard.card("Cost"))
+    assert cost == totals["cost"].quantize(cost, ROUND_HALF_UP)
     assert number(dashboard.card("Runs")) == totals["runs"]
     assert number(dashboard.card("Unpriced runs")) == totals["unpricedRuns"] > 0
     assert number(dashboard.card("Repeats")) == totals["repeatedExecutions"] > 0
@@ -64,7 +65,7 @@ def test_card_chart_table_and_csv_are_the_apis(dashboard: Dashboard, shown: Show
     page.locator("figure", has_text="Cost over time").locator("summary").click()
     table = dashboard.rows("figure:has-text('Cost over time') details")
     assert [dollars(row[1]) for row in table] == [
-        Decimal(row["cost_usd"]).quantize(MICRO, ROUND_HALF_EVEN) for row in rows
+        Decimal(row["cost_usd"]).quantize(MICRO, ROUND_HALF_UP) for row in rows
     ]
 
 

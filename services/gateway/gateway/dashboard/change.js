@@ -7,7 +7,7 @@ import { percent } from "./format.js";
 export function changeOf(now, before, format) {
   const [value, earlier] = [Number(now), Number(before)];
   if (before === null || before === undefined) return "nothing to compare with";
-  if (earlier === 0) return value === 0 ? "as before" : `${format(0)} before`;
+  if (earlier === 0) return value === 0 ? "none before either" : "none before";
   return `${signed(((value - earlier) / earlier) * 100)} against ${format(before)} before`;
 }
 

@@ -3,8 +3,12 @@
 const LANGUAGE = navigator.language || "en";
 const whole = new Intl.NumberFormat(LANGUAGE);
 const compactly = new Intl.NumberFormat(LANGUAGE, { notation: "compact", maximumFractionDigits: 1 });
-const toCents = new Intl.NumberFormat(LANGUAGE, { style: "currency", currency: "USD" });
-const micro = new Intl.NumberFormat(LANGUAGE, { style: "currency", currency: "USD", maximumFractionDigits: 6 });
+const dollars = (digits) =>
+  new Intl.NumberFormat(LANGUAGE, {
+    style: "currency", currency: "USD", currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: digits, maximumFractionDigits: digits,
+  });
+const [toCents, fine, micro] = [2, 4, 6].map(dollars);
 const oneDecimal = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1 });
 
 /** What stands for a value that there is none of. */
@@ -21,11 +25,12 @@ export const compact = (value) => (absent(value) ? NONE : compactly.format(value
 /** Dollars and cents, whatever the amount. */
 export const cents = (value) => (absent(value) ? NONE : toCents.format(Number(value)));
 
-/** Dollars: cents from one dollar up, below that to the micro-dollar. */
+/** Dollars: cents from one dollar up, below that so many digits that the amount can be told, at most a micro-dollar. */
 export function money(value) {
   if (absent(value)) return NONE;
   const amount = Number(value);
-  return Math.abs(amount) >= 1 || amount === 0 ? toCents.format(amount) : micro.format(amount);
+  const size = Math.abs(amount);
+  return (size >= 1 || size === 0 ? toCents : size >= 0.01 ? fine : micro).format(amount);
 }
 
 /** Dollars to the micro-dollar, whatever the amount. */
