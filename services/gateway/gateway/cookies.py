@@ -37,11 +37,12 @@ def forget(request: Request, response: Response) -> None:
 def check_origin(request: Request) -> None:
     """Raise `Forbidden` unless the request comes from a page of ours: a browser sends cookies along unasked.
 
-    Browsers say where a request comes from, and no script can make them lie; what says nothing is no browser.
+    Browsers say where a request comes from, and no script can make them lie: by `Sec-Fetch-Site`, whatever a proxy has
+    made of the host's name; without TLS by `Origin` alone. What says neither is no browser.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = site in (None, "same-origin") and origin is not None
-    if not ours or urlsplit(origin).netloc != request.headers.get("host"):
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "")
+    ours = urlsplit(origin).netloc == request.headers.get("host") if site is None else site == "same-origin"
+    if not ours:
         raise Forbidden("a session only acts from the dashboard's own page; elsewhere send the token as Bearer")
 
 

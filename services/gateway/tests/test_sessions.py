@@ -19,7 +19,6 @@ ELSEWHERE = [
     {"origin": "http://other"},
     {"origin": "http://gateway:81"},
     {"origin": "null"},
-    {"sec-fetch-site": "same-origin"},
     {},
 ]
 """Other sites, other ports, sandboxed frames, and what says nothing."""
@@ -79,6 +78,15 @@ async def test_nothing_is_changed_from_elsewhere(gateway: Gateway) -> None:
         assert "set-cookie" not in answer.headers
     assert (await gateway.http.post("/api/tokens", json=body, headers=HERE)).status_code == 201
     assert (await gateway.http.post("/api/tokens", json=body, headers=gateway.calling(token))).status_code == 201
+
+
+async def test_a_browser_says_where_it_is_with_and_without_tls(gateway: Gateway) -> None:
+    token = await gateway.token("admin")
+    behind_a_proxy = {"origin": "https://tallyrun.example", "sec-fetch-site": "same-origin"}
+    for headers in ({"origin": "http://gateway"}, behind_a_proxy):
+        here = {"authorization": "", **headers}
+        assert (await signed_in(gateway, token, here)).status_code == 200
+        assert (await gateway.http.delete("/api/session", headers=here)).status_code == 200
 
 
 async def test_a_wrong_token_starts_nothing_and_guesses_are_cut_short(gateway: Gateway) -> None:

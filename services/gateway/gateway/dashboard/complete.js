@@ -1,16 +1,26 @@
 /** How complete the figures are: the watermark, and what is accepted, under way, or lost. */
 
 import { badge, el } from "./dom.js";
-import { count, timeOfDay } from "./format.js";
+import { count, duration, moment, timeOfDay } from "./format.js";
+
+const LATE_MS = 60_000;
+const DAY_MS = 86_400_000;
 
 /** One line: "Data through 14:03:22", and the runs that are not in the figures yet, or never will be. */
 export function completenessLine(page, answer, zone, filters = {}) {
   const { completeness } = answer;
   const through = completeness?.readUpTo ?? answer.readUpTo;
-  const said = through ? `Data through ${timeOfDay(through, zone)}` : "No data yet";
-  const parts = [el("span", { class: "through", title: through ? new Date(through).toISOString() : null }, said)];
+  const parts = [through ? throughOf(new Date(through), zone) : el("span", {}, "No data yet")];
   if (completeness) parts.push(...counts(page, completeness, zone, filters));
   return el("p", { class: "completeness soft" }, parts);
+}
+
+/** How far the figures go; late ones say by how much, as they are still being read. */
+function throughOf(through, zone) {
+  const late = Date.now() - through;
+  const at = late < DAY_MS ? timeOfDay(through, zone) : moment(through, zone);
+  const behind = late > LATE_MS && el("span", { class: "warn" }, ` (${duration(late)} behind)`);
+  return el("span", { class: "through", title: through.toISOString() }, `Data through ${at}`, behind);
 }
 
 function counts(page, { accepted, finished, inFlight, lost, completeUpTo }, zone, filters) {

@@ -20,7 +20,9 @@ export function exportMenu({ question, view = null }) {
   const own = view && el("li", {}, button("This table as CSV", () => saveCsv(view()), { id: "save-csv" }));
   const menu = el("details", { class: "menu" }, el("summary", { id: "export" }, "Export"), el("ul", {}, own, items));
   menu.addEventListener("keydown", (event) => event.key === "Escape" && close(menu));
-  menu.addEventListener("focusout", (event) => menu.contains(event.relatedTarget) || (menu.open = false));
+  menu.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget && !menu.contains(relatedTarget)) menu.open = false;
+  });
   return menu;
 }
 
