@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "the port in the origin",
         "services/gateway/gateway/cookies.py",
-        'urlsplit(origin).netloc == request.headers.get("host")',
-        'urlsplit(origin).hostname == request.headers.get("host", "").partition(":")[0]',
+        'origin.partition("://")[2] == request.headers.get("host")',
+        'origin.split(":")[1] == "//" + request.headers.get("host", "").partition(":")[0]',
         f"{GATEWAY_TESTS}/test_sessions.py::test_nothing_is_changed_from_elsewhere",
     ),
     Mutant(
