@@ -142,6 +142,27 @@ MUTANTS = (
         f"{ANALYTICS_TESTS}/test_consumer.py::test_while_the_database_is_away_it_waits_and_loses_nothing",
     ),
     Mutant(
+        "the announcement of an outcome",
+        "services/analytics/analytics/outcomes.py",
+        "        await self._announce(hour, announcement)\n",
+        "",
+        f"{ANALYTICS_TESTS}/test_outcomes.py::test_killed_between_any_two_steps_it_is_counted_if_it_is_stored",
+    ),
+    Mutant(
+        "marks of a time to come",
+        "services/analytics/analytics/sealer.py",
+        "[mark for mark in of_hour if mark.fresh or mark.marked_at <= now]",
+        "of_hour",
+        f"{ANALYTICS_TESTS}/test_outcomes.py::test_an_hour_that_is_counted_while_an_outcome_is_stored_is_counted_again",
+    ),
+    Mutant(
+        "marks of acceptances",
+        "services/analytics/analytics/ingest.py",
+        "[*batch.completed, *batch.accepted]",
+        "batch.completed",
+        f"{ANALYTICS_TESTS}/test_completeness.py::test_a_run_is_in_flight_until_it_ends",
+    ),
+    Mutant(
         "version before read",
         "services/analytics/analytics/sealer.py",
         "        await self._database.execute(query, version=self._version, **parameters)\n",

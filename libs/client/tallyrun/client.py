@@ -66,6 +66,7 @@ class Client:
         self.transport.close()
 
     run = _sent(calls.run)
+    outcome = _sent(calls.outcome)
     models = _sent(calls.models)
     prices = _sent(calls.prices)
     costs = _sent(calls.costs)

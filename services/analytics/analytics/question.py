@@ -84,8 +84,8 @@ class Question:
         return [name for name in OF_ENDED if self.filters.get(name)]
 
     def of_accepted(self) -> "Question":
-        """Return the question for the figures of all of it, without those filters."""
-        return replace(self, by=(), filters={name: of for name, of in self.filters.items() if name not in OF_ENDED})
+        """Return the question without those filters."""
+        return replace(self, filters={name: of for name, of in self.filters.items() if name not in OF_ENDED})
 
     def times(self) -> list[str]:
         """Return every value of the first dimension that is a time."""

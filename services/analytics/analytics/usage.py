@@ -1,6 +1,7 @@
 """What runs used and cost: any days in any time zone, by one or two dimensions, of those that pass a filter."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -64,7 +65,8 @@ class Usages:
         )
 
     async def completeness(self, workspace: UUID, question: Question) -> Completeness:
-        """Return how complete any answer to this question is."""
+        """Return how complete any answer to this question is, whatever it is shared out by."""
+        question = replace(question, by=())
         seen = await self._reading.look(workspace, question.of_accepted())
         return await self._completeness(workspace, question, seen, None)
 

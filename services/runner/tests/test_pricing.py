@@ -1,5 +1,6 @@
 """Expected figures are worked out by hand from the published prices per million tokens, never by the library."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -78,6 +79,39 @@ def test_everything_cached_leaves_no_input_component() -> None:
 
 def test_cached_tokens_without_a_cached_price_cost_what_input_costs() -> None:
     assert openai("gpt-4", Usage(input=1000, output=0, cached=400)).total == Decimal("0.03")
+
+
+@pytest.mark.parametrize(
+    ("cost", "saved"),
+    [
+        # 200 × ($2.50 − $1.25)/M
+        (lambda: openai("gpt-4o", Usage(input=1000, output=500, cached=200)), "0.00025"),
+        # 600 × ($3 − $0.30)/M; what was written into the cache is dearer, and no part of it
+        (
+            lambda: anthropic("claude-sonnet-4-5", Usage(input=1000, output=100, cached=600, cache_writes=300)),
+            "0.00162",
+        ),
+        # over 200k: 240,000 × ($6 − $0.60)/M
+        (lambda: anthropic("claude-sonnet-4-5", Usage(input=250_000, cached=240_000)), "1.296"),
+        # priority: 200 × ($4.25 − $2.125)/M
+        (lambda: openai("gpt-4o", Usage(input=1000, cached=200), "priority"), "0.000425"),
+        # US-only: 500 × ($5 − $0.50)/M × 1.1
+        (
+            lambda: anthropic(
+                "claude-opus-4-6", Usage(input=1000, cached=500), context=PriceContext(inference_geo="us")
+            ),
+            "0.002475",
+        ),
+        (lambda: openai("gpt-4", Usage(input=1000, cached=400)), "0"),  # cached tokens have no price of their own
+    ],
+)
+def test_a_cache_saves_what_its_tokens_would_have_cost_as_input(cost: Callable[[], Cost], saved: str) -> None:
+    assert cost().cache_savings == Decimal(saved)
+
+
+def test_without_cached_tokens_nothing_is_said_of_savings() -> None:
+    assert openai("gpt-4o", Usage(input=1000, output=500)).cache_savings is None
+    assert openai("of-my-own-making", Usage(input=1000, cached=500)).cache_savings is None
 
 
 def test_reasoning_tokens_are_billed_once_as_output() -> None:

@@ -10,9 +10,12 @@ from pydantic import BaseModel, create_model
 from tallyrun.command import wording
 from tallyrun.command.session import Session
 from tallyrun.errors import NotUnderstood
-from tallyrun.usage import PERIODS, Group, Usage
+from tallyrun.usage import PERIODS, Completeness, Group, Usage
 
 COLUMNS = ("runs", "cost", "total_tokens", "avg_cost", "success_rate", "unpriced_runs")
+SAID = ("outcome_rate", "score")
+"""Shown where somebody said something of a run."""
+
 OTHERS = "(others)"
 
 
@@ -21,7 +24,8 @@ def cost(
     since: Annotated[str, typer.Option(metavar="7d|30d|90d|1y|DATE", help="so many days, or from this day on")] = "30d",
     until: Annotated[str | None, typer.Option(metavar="DATE", help="the last day; today unless said")] = None,
     by: Annotated[
-        str, typer.Option(help="one or two of model, provider, key, prompt, user, batch, day, month, label:NAME, …")
+        str,
+        typer.Option(help="one or two of model, provider, key, prompt, user, batch, day, week, label:NAME, …"),
     ] = "model",
     tz: Annotated[str, typer.Option(help="the time zone of the days, as in Europe/Berlin")] = "UTC",
     top: Annotated[int, typer.Option(min=1, max=10_000, help="so many are told apart, the costliest")] = 100,
@@ -33,7 +37,7 @@ def cost(
     with session.client() as client:
         told = client.costs(period, start=start, end=end, by=by.split(","), tz=tz, top=top)
     session.note(_total(told))
-    session.write(_rows(told), [*map(_column, told.by), *COLUMNS])
+    session.write(_rows(told), [*map(_column, told.by), *COLUMNS, *(SAID if told.totals.rated else ())])
 
 
 def _day(text: str, option: str) -> date:
@@ -60,6 +64,12 @@ def _column(name: str) -> str:
     return name.replace(":", "_")
 
 
+def _waiting(told: Completeness) -> list[str]:
+    """Say what is not in the figures yet, or never will be."""
+    counts = {"in flight": told.in_flight, "lost": told.lost}
+    return [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
 def _total(told: Usage) -> str:
     totals = told.totals
     shown = sum(None not in group.by.values() for group in told.groups)
@@ -68,6 +78,8 @@ def _total(told: Usage) -> str:
         wording.money(totals.cost),
         f"{totals.unpriced_runs:,} unpriced",
         *([f"{wording.money(totals.repeated_cost)} of it repeated"] if totals.repeated_executions else []),
+        *([f"{wording.money(totals.cache_savings)} saved by caches"] if totals.cache_savings else []),
+        *_waiting(told.completeness),
         *([f"{shown:,} of {told.values:,} told apart"] if shown < len(told.groups) else []),
         "nothing is counted yet" if told.read_up_to is None else f"counted up to {told.read_up_to:%Y-%m-%d %H:%M:%SZ}",
     ]
