@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 from tests.stack import Client
 
 PATIENCE_MS = 20_000
-REFUSED = "Failed to load resource: the server responded with a status of"
-"""What Chromium itself writes of an answer that is an error, which a test may have meant."""
+REFUSED = "Failed to load resource:"
+"""What Chromium itself writes of an answer that is an error, or is none, which a test may have meant."""
 
 
 @dataclass
