@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.dashboard import Dashboard
-from tests.browser.desk import Desk
+from tests.browser.desk import Desk, elsewhere
 from tests.browser.desk import opened as desk_opened
 from tests.browser.history import history, publish
 from tests.stack import Client, Stack, until
@@ -47,18 +46,11 @@ def shown(stack: Stack) -> Shown:
     client = stack.admin().member_of_new_workspace(f"browser {uuid.uuid4()}")
     workspace_id = UUID(client.call("GET", "/api/workspaces").data[0]["id"])
     events = list(history(workspace_id, DAYS, A_DAY))
-    _aside(lambda: asyncio.run(publish(stack.kafka, events)))
+    elsewhere(lambda: asyncio.run(publish(stack.kafka, events)))
     runs = len({event.run_id for event in events})
     seen = Shown(client, workspace_id, events)
     until(lambda: bool(seen.usage(period="90d")["totals"]["runs"] == runs), f"{runs} runs are counted")
     return seen
-
-
-def _aside(work: Callable[[], None]) -> None:
-    """Do it in a thread: a browser's own loop may be running in this one."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
 
 
 def _chromium() -> str:

@@ -1,5 +1,7 @@
 """The dashboard as a person uses it: signed in, by mouse and keyboard, in a browser that reports every fault."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 from tests.stack import Client
 
 PATIENCE_MS = 20_000
-REFUSED = "Failed to load resource: the server responded with a status of"
-"""What Chromium itself writes of an answer that is an error, which a test may have meant."""
+REFUSED = "Failed to load resource:"
+"""What Chromium itself writes of an answer that is an error, or is none, which a test may have meant."""
 
 
 @dataclass
@@ -62,6 +64,13 @@ EVERYWHERE = """secret => {
   return [document.documentElement.outerHTML, location.href, ...fields, ...kept, ...attributes]
     .some((text) => text.includes(secret));
 }"""
+
+
+def elsewhere(work: Callable[[], None]) -> None:
+    """Do it in a thread: the browser's own loop runs in this one."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 def opened(browser: Browser, client: Client, width: int = 1440) -> Desk:

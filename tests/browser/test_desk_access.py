@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.desk import Desk
+from tests.browser.desk import Desk, elsewhere
 from tests.stack import Client, Stack, until
 
 from common.contracts.runs_v1 import RunRequested
@@ -105,7 +105,8 @@ def aside(stack: Stack, admin: Client) -> Callable[[str, str], str]:
             model="gpt-4o-mini", body={"messages": [{"role": "user", "content": text}]}, deadline=now + DAY_MS,
             publish_by=now + 60_000, accepted_at=now,
         )  # fmt: skip
-        asyncio.run(_published(stack.kafka, [(run.run_id.bytes, run.encode()), (b"x", text.encode())]))
+        records = [(run.run_id.bytes, run.encode()), (b"x", text.encode())]
+        elsewhere(lambda: asyncio.run(_published(stack.kafka, records)))
         found = f"/api/rejected?workspaceId={workspace_id}"
         until(lambda: bool(admin.call("GET", found).data["records"]), "the run is set aside")
         return str(run.run_id)

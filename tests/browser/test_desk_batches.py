@@ -137,7 +137,7 @@ def test_a_batch_is_paused_resumed_and_cancelled_by_keyboard(
 ) -> None:
     simulator.when(unique, latency_ms=1500)
     desk = desk_of(client)
-    choose(desk, file([line(n, unique) for n in range(600)]))
+    choose(desk, file([line(n, unique) for n in range(400)]))
     expect(desk.page.locator("#name")).to_be_visible(timeout=PATIENCE_MS)
     path = f"/api/batches/{submit(desk)}"
     state(desk, "in progress")
@@ -152,7 +152,7 @@ def test_a_batch_is_paused_resumed_and_cancelled_by_keyboard(
     desk.page.keyboard.press("Enter")
     state(desk, "cancelled")
     batch = desk.get(path)
-    assert batch["succeeded"] + batch["cancelled"] == 600
+    assert batch["succeeded"] + batch["cancelled"] == 400
     assert batch["cancelled"] > 0
 
 
@@ -176,3 +176,20 @@ def test_batches_are_found_by_state_and_label(client: Client, desk_of: DeskOf, u
     expect(rows).to_have_count(2)
     desk.blameless()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_figures_that_stand_still_say_since_when(
+    client: Client, desk_of: DeskOf, file: Callable[[list[str]], Path], simulator: Simulator, unique: str
+) -> None:
+    simulator.when(unique, latency_ms=1500)
+    desk = desk_of(client)
+    choose(desk, file([line(n, unique) for n in range(200)]))
+    expect(desk.page.locator("#name")).to_be_visible(timeout=PATIENCE_MS)
+    path = f"**/api/batches/{submit(desk)}"
+    desk.page.route(path, lambda route: route.abort())
+    expect(desk.page.locator(".stale")).to_contain_text("The server cannot be reached.", timeout=PATIENCE_MS)
+    desk.blameless()
+    desk.page.unroute(path)
+    expect(desk.page.locator(".stale")).to_be_hidden(timeout=PATIENCE_MS)
+    state(desk, "completed")
+    assert card(desk, "Done") == "200"

@@ -6,14 +6,13 @@ import { el } from "./dom.js";
 export function chooser(label, hint, accept, chosen) {
   const pick = (files) => files.length > 0 && chosen(files[0]);
   const control = el("input", { type: "file", accept, id: "file", onchange: () => pick(control.files) });
-  const place = el(
-    "div",
-    { class: "chooser", ondragover: over, ondragleave: away, ondrop: (event) => (over(event), away(event), pick(event.dataTransfer.files)) },
-    el("label", { for: "file" }, label),
-    control,
-    el("span", { class: "hint" }, hint),
-  );
-  return place;
+  const ondrop = (event) => {
+    over(event);
+    away(event);
+    pick(event.dataTransfer.files);
+  };
+  const name = el("label", { for: "file" }, label);
+  return el("div", { class: "chooser", ondragover: over, ondragleave: away, ondrop }, name, control, el("span", { class: "hint" }, hint));
 }
 
 function over(event) {

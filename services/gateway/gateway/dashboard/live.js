@@ -1,33 +1,31 @@
-/** Figures that stay current: asked for again while they can be seen, and said to be old when that fails. */
+/** Parts that are drawn anew while somebody looks at them, and say so when they stand still. */
 
 import { el, fill } from "./dom.js";
 import { timeOfDay } from "./format.js";
 
-const SECONDS = 10;
+/** Fill a place again: what has the focus keeps it, and a table stays where it was scrolled to. */
+export function redraw(place, ...children) {
+  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  const scrolled = place.querySelector(".scroll")?.scrollLeft ?? 0;
+  fill(place, ...children);
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (scrolled) place.querySelector(".scroll").scrollLeft = scrolled;
+}
 
-/**
- * Ask with `load`, show with `render(answer)`, and again every few seconds. The first failure is the caller's; after a
- * later one the figures stay, and `root` gets a line that says how old they are.
- */
-export async function live(page, root, zone, load, render) {
-  const stale = el("div", { "aria-live": "polite" });
-  root.append(stale);
-  let at = null;
-  const turn = async () => {
-    const answer = await load();
-    at = Date.now();
-    fill(stale);
-    render(answer);
-  };
-  await turn();
-  page.every(SECONDS, async () => {
+/** A place for the news that figures stand still: `watch(refresh)` refreshes them, and tells there if that fails. */
+export function staleness() {
+  const node = el("div", { role: "status", hidden: true });
+  const watch = async (refresh) => {
     try {
-      await turn();
+      await refresh();
+      node.hidden = true;
     } catch (error) {
       if (error.name === "AbortError") return;
-      if (error.status === 401) return void page.again();
-      const text = `${error.message} These figures are of ${timeOfDay(at, zone)}; this page keeps asking.`;
-      fill(stale, el("p", { class: "stale" }, text));
+      const since = node.hidden ? timeOfDay(Date.now()) : node.dataset.since;
+      node.dataset.since = since;
+      node.hidden = false;
+      fill(node, el("p", { class: "stale" }, `As of ${since}. ${error.message} Trying again.`));
     }
-  });
+  };
+  return { node, watch };
 }

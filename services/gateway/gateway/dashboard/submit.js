@@ -40,7 +40,7 @@ function choose(steps, problem = null) {
 }
 
 async function send(steps, file) {
-  if (file.size > MOST_BYTES) return choose(steps, `${file.name} has ${bytes(file.size)}; a batch has at most ${bytes(MOST_BYTES)}. Split it.`);
+  if (file.size > MOST_BYTES) return choose(steps, `It has ${bytes(file.size)}; a batch has ${bytes(MOST_BYTES)} at most. Split it.`);
   const progress = meter("Upload");
   const stop = new AbortController();
   steps.page.signal.addEventListener("abort", () => stop.abort());
@@ -48,7 +48,8 @@ async function send(steps, file) {
   const told = (part) => progress.told(part, `${percent(part * 100)} of ${bytes(file.size)}`);
   try {
     const stored = await upload(file, told, stop.signal);
-    reveal(steps.file, el("p", {}, el("strong", {}, stored.filename), ` · ${bytes(stored.bytes)} `), button("Choose another", () => choose(steps)));
+    const named = el("p", {}, el("strong", {}, stored.filename), ` · ${bytes(stored.bytes)}`);
+    reveal(steps.file, named, button("Choose another", () => choose(steps)));
     await quote(steps, stored, null);
   } catch (error) {
     choose(steps, error.message);

@@ -5,7 +5,8 @@ import { batchActions } from "../batch-actions.js";
 import { figures, properties } from "../batch-figures.js";
 import { resultsPanel } from "../batch-results.js";
 import { el, fill, link } from "../dom.js";
-import { count, timeOfDay } from "../format.js";
+import { count } from "../format.js";
+import { staleness } from "../live.js";
 import { faults } from "../quote.js";
 
 export const title = "Batch";
@@ -20,11 +21,11 @@ export async function show(root, page) {
   const path = `/api/batches/${encodeURIComponent(id)}`;
   const parts = {
     head: el("div", { class: "lead" }),
-    stale: el("div", { role: "status" }),
     live: el("div", { class: "stack" }),
     about: el("section", { class: "panel" }),
     errors: el("section", { class: "panel", hidden: true }),
   };
+  const stale = staleness();
   const results = resultsPanel(page, path);
   let shown = null;
 
@@ -38,8 +39,8 @@ export async function show(root, page) {
   const refresh = async () => draw(await page.api.get(path));
 
   draw(await page.api.get(path));
-  fill(root, parts.head, parts.stale, parts.live, parts.errors, results.node, parts.about);
-  if (!ended(shown)) page.every(SECONDS, () => !ended(shown) && watched(refresh, parts.stale));
+  fill(root, parts.head, stale.node, parts.live, parts.errors, results.node, parts.about);
+  if (!ended(shown)) page.every(SECONDS, () => !ended(shown) && stale.watch(refresh));
 }
 
 /** What changes with the state alone: replaced no more often than that, so that the focus stays where it is. */
@@ -60,16 +61,3 @@ function resumption({ pausedReason }) {
     ? "What was sent already goes on; resume it when you like."
     : "It goes on by itself once a key of this provider is connected; after a top-up, resume it.";
 }
-
-/** Draw anew, or say since when the figures stand still. */
-async function watched(refresh, stale) {
-  try {
-    await refresh();
-    fill(stale);
-  } catch (error) {
-    if (error.name === "AbortError") return;
-    const said = `As of ${timeOfDay(Date.now())}: ${error.message} Trying again.`;
-    if (!stale.firstChild) fill(stale, el("p", { class: "stale" }, said));
-  }
-}
-

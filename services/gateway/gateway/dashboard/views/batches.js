@@ -1,9 +1,10 @@
 /** Batches: which there are, how far each is, and a way to submit another. */
 
 import { STATES, done, inWords, moves, progressBar, range, stateBadge } from "../batch-state.js";
-import { button, el, emptyState, field, fill, link, select } from "../dom.js";
+import { button, el, emptyState, field, fill, select } from "../dom.js";
 import { input } from "../form.js";
 import { count, money, moment } from "../format.js";
+import { redraw, staleness } from "../live.js";
 import { may } from "../navigation.js";
 import { showSubmit } from "../submit.js";
 import { table } from "../table.js";
@@ -18,12 +19,13 @@ export async function show(root, page) {
   const list = el("section", { class: "stack" });
   const refresh = async () => {
     const found = await page.api.get("/api/batches", asked(page));
-    fill(list, listing(found, page));
+    redraw(list, listing(found, page));
     return found.batches;
   };
   const batches = await refresh();
-  fill(root, controls(page), list);
-  if (batches.some(moves)) page.every(SECONDS, refresh);
+  const stale = staleness();
+  fill(root, controls(page), stale.node, list);
+  if (batches.some(moves)) page.every(SECONDS, () => stale.watch(refresh));
 }
 
 function asked({ params }) {
@@ -69,7 +71,7 @@ function listing({ batches, nextCursor }, page) {
 
 function columns() {
   return [
-    { title: "Batch", cell: (batch) => [link(`#batch?id=${batch.id}`, batch.name || batch.id), tags(batch)], wide: true },
+    { title: "Batch", cell: (batch) => [named(batch), tags(batch)], wide: true },
     { title: "State", cell: (batch) => stateBadge(batch) },
     { title: "Done", cell: (batch) => [progressBar(batch), el("small", {}, `${count(done(batch))} of ${count(batch.rows)}`)] },
     { title: "Failed", number: true, cell: (batch) => unsuccessful(batch) },
@@ -79,6 +81,8 @@ function columns() {
     { title: "Submitted", cell: (batch) => moment(batch.createdAt) },
   ];
 }
+
+const named = ({ id, name }) => el("a", { id: `open-${id}`, href: `#batch?id=${id}` }, name || id);
 
 const unpriced = ({ unpriced: runs }) => runs > 0 && el("small", { class: "warn" }, `+ ${count(runs)} unpriced`);
 
