@@ -1,21 +1,19 @@
 /** The costliest prompts. */
 
 import { el, fill, link } from "../dom.js";
-import { filtersOf } from "../filters.js";
 import { count, exactMoney, moment, money } from "../format.js";
 import { table } from "../table.js";
 
 const TOP = 10;
 
 /**
- * The panel, asked for after everything else. Whole periods come from the sums of UTC days, with the prompts' first
- * words; days of one's own, and filters, from the runs themselves.
+ * The panel, asked for after everything else. Whole periods are `rolledUp`, from the sums of UTC days, with the prompts'
+ * first words; days of one's own, and filters, are answered from the runs themselves.
  */
-export function promptPanel(page, question) {
+export function promptPanel(page, question, rolledUp) {
   const body = el("div", {}, el("p", { class: "loading" }, "Loading…"));
   const header = el("header", {}, el("h2", {}, "Costliest prompts"), link(page.href("explore", { ...question, by: "prompt" }), "Explore"));
   const root = el("section", { class: "panel" }, header, body);
-  const rolledUp = question.period && !Object.keys(filtersOf(page)).length;
   const update = async () => {
     try {
       const rows = await (rolledUp ? fromOverview(page, question) : fromUsage(page, question));

@@ -7,7 +7,7 @@ import { exploreControls, optionsOf } from "../explore/controls.js";
 import { groupTable } from "../explore/groups.js";
 import { filterControls, filtersOf, dimensionName } from "../filters.js";
 import { count } from "../format.js";
-import { live } from "../live.js";
+import { live } from "../refresh.js";
 import { FIGURE_COLUMNS } from "../measures.js";
 import { daysBefore, periodControls, spanOf } from "../period.js";
 import { exportMenu } from "../save.js";

@@ -6,7 +6,7 @@ import { el, emptyState, field, fill, link, select } from "../dom.js";
 import { picked } from "../explore/breakdown.js";
 import { DIMENSIONS, dimensionName, filterControls, filtersOf } from "../filters.js";
 import { count, duration, percent } from "../format.js";
-import { live } from "../live.js";
+import { live } from "../refresh.js";
 import { periodControls, spanOf } from "../period.js";
 import { exportMenu } from "../save.js";
 import { table } from "../table.js";

@@ -4,12 +4,13 @@ import { bucketOf, bucketsOf, daysOfBucket } from "../buckets.js";
 import { completenessLine } from "../complete.js";
 import { el, emptyState, fill, link } from "../dom.js";
 import { filterControls, filtersOf } from "../filters.js";
-import { live } from "../live.js";
+import { live } from "../refresh.js";
 import { daysBefore, periodControls, spanOf } from "../period.js";
 import { exportMenu } from "../save.js";
 import { cardsOf } from "../overview/cards.js";
 import { overviewCharts, timeColumns } from "../overview/charts.js";
 import { modelTable } from "../overview/models.js";
+import { productPanel } from "../overview/product.js";
 import { promptPanel } from "../overview/prompts.js";
 
 const MODELS = 8;
@@ -60,13 +61,16 @@ function makeParts(page, question) {
   const pick = (bucket, key, zone) => page.go("runs", { ...question, ...daysOfBucket(key, bucket, zone) });
   const charts = overviewCharts(page, pick);
   const models = el("section", { class: "panel" });
-  const prompts = promptPanel(page, question);
-  const root = el("div", { class: "view" }, cards, charts.root, el("div", { class: "columns" }, models, prompts.root));
+  const rolledUp = Boolean(question.period) && !Object.keys(filtersOf(page)).length;
+  const [prompts, product] = [promptPanel(page, question, rolledUp), productPanel(page, question, rolledUp)];
+  const tables = el("div", { class: "columns" }, models, prompts.root);
+  const root = el("div", { class: "view" }, [cards, charts.root, tables, product.root].filter(Boolean));
   const update = (answer) => {
     fill(cards, cardsOf(page, question, answer.series));
     fill(models, modelTable(page, question, answer.models));
     charts.update(answer);
     prompts.update();
+    product.update();
   };
   return { root, update };
 }

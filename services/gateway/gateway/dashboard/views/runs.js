@@ -3,7 +3,7 @@
 import { el, emptyState, fill, link } from "../dom.js";
 import { filterControls, filtersOf, flagsOf } from "../filters.js";
 import { count, duration, exactMoney, moment, money } from "../format.js";
-import { live } from "../live.js";
+import { live } from "../refresh.js";
 import { periodControls, spanOf } from "../period.js";
 import { exportMenu } from "../save.js";
 import { statusBadge } from "../status.js";
