@@ -11,19 +11,33 @@ export function table({ caption, columns, rows, empty = "Nothing here yet.", hid
   if (!rows.length) return typeof empty === "string" ? emptyState(empty) : empty;
   const body = el("tbody", {}, rows.map((row) => line(columns, row)));
   const heads = columns.map((column) => heading(column));
-  const sorted = { column: null, down: true };
-  columns.forEach((column, place) => {
-    heads[place].firstChild?.addEventListener?.("click", () => {
-      sorted.down = sorted.column === column ? !sorted.down : Boolean(column.number);
-      sorted.column = column;
-      heads.forEach((head) => head.removeAttribute("aria-sort"));
-      heads[place].setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
-      fill(body, inOrder(rows, column.sort, sorted.down).map((row) => line(columns, row)));
-    });
-  });
+  sortable(id, columns, heads, rows, body);
   const name = el("caption", { class: hideCaption ? "unseen" : null }, caption);
   const grid = el("table", { id }, name, el("thead", {}, el("tr", {}, heads)), body);
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, grid);
+}
+
+/** By a table's id, the heading it was last sorted by: it stays sorted when it is made anew with newer rows. */
+const sortings = new Map();
+
+function sortable(id, columns, heads, rows, body) {
+  let sorted = (id && sortings.get(id)) ?? { title: null, down: true };
+  const apply = () => {
+    const place = columns.findIndex(({ title, sort }) => sort && title === sorted.title);
+    if (place < 0) return;
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[place].setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+    fill(body, inOrder(rows, columns[place].sort, sorted.down).map((row) => line(columns, row)));
+  };
+  columns.forEach(({ title, sort, number }, place) => {
+    if (!sort) return;
+    heads[place].firstChild.addEventListener("click", () => {
+      sorted = { title, down: sorted.title === title ? !sorted.down : Boolean(number) };
+      if (id) sortings.set(id, sorted);
+      apply();
+    });
+  });
+  apply();
 }
 
 /** A list of names and values, such as one thing's properties: pairs of text and node or text. */
