@@ -3,6 +3,7 @@
 import { means, sums } from "./buckets.js";
 
 const PALE = 0.4;
+const NARROW = 700;
 
 /** Bars of a sum; one that is not over yet is pale. */
 export function bars(buckets, name, color, title, extra = {}) {
@@ -48,7 +49,8 @@ export function meanLine(buckets, name, color, title, extra = {}) {
 /** A layout whose horizontal axis says a few of the buckets' names. */
 export function overTime(extra = {}) {
   const { yaxis, ...rest } = extra;
-  return { xaxis: { type: "category", nticks: 8, tickangle: 0 }, yaxis: { ...yaxis }, ...rest };
+  const nticks = window.innerWidth < NARROW ? 4 : 8;
+  return { xaxis: { type: "category", nticks, tickangle: 0 }, yaxis: { ...yaxis }, ...rest };
 }
 
 const labels = (buckets) => buckets.map((bucket) => bucket.label);

@@ -4,6 +4,7 @@ import { bucketsOf } from "../buckets.js";
 import { makeChart } from "../chart.js";
 import { filterOf } from "../filters.js";
 import { MEASURES } from "../measures.js";
+import { overTime as layoutOverTime } from "../series.js";
 
 const TIMES = ["hour", "day", "month"];
 const COLOURS = 8;
@@ -52,8 +53,7 @@ function overTime(usage, time, other, measure) {
     marker: { color: colourOf(place, ordered[place]), opacity: points.map(({ unfinished }) => (unfinished ? 0.4 : 1)) },
     line: { color: colourOf(place, ordered[place]) },
   }));
-  const layout = { barmode: "stack", xaxis: { type: "category", nticks: 8, tickangle: 0 }, yaxis: { ...axis } };
-  return { traces, layout, groups: rows.map((points) => points.map(({ group }) => group)) };
+  return { traces, layout: layoutOverTime({ barmode: "stack", yaxis: axis }), groups: rows.map((points) => points.map(({ group }) => group)) };
 }
 
 function pointsOf(usage, time, other, value) {
