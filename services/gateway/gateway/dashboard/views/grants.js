@@ -30,13 +30,14 @@ export async function show(root, page) {
     root,
     el("p", {}, PURPOSE),
     el("div", { class: "controls lead" }, choice, issue),
-    listing(live, page),
-    over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page)),
+    listing(live, page, "grants"),
+    over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page, "grants-over")),
   );
 }
 
-function listing(grants, page) {
+function listing(grants, page, id) {
   return table({
+    id,
     caption: "Grants",
     hideCaption: true,
     rows: grants.toReversed(),

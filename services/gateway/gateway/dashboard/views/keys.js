@@ -35,6 +35,7 @@ async function connecting(page, again = null) {
 
 function listing(page, keys) {
   return table({
+    id: "keys-in-use",
     caption: "Keys in use",
     hideCaption: true,
     columns: [

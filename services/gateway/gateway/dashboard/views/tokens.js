@@ -32,13 +32,14 @@ export async function show(root, page) {
     root,
     el("p", {}, PURPOSE),
     el("div", { class: "controls lead" }, choice, issue),
-    listing(live, page),
-    over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page)),
+    listing(live, page, "tokens"),
+    over.length > 0 && el("details", {}, el("summary", {}, `${count(over.length)} revoked or expired`), listing(over, page, "tokens-over")),
   );
 }
 
-function listing(tokens, page) {
+function listing(tokens, page, id) {
   return table({
+    id,
     caption: "Tokens",
     hideCaption: true,
     rows: tokens.toReversed(),
