@@ -5,7 +5,7 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
 
-.PHONY: help install demo run test soak mutants check audit format lock schemas bench clean
+.PHONY: help install demo run test test-http soak mutants check audit format lock schemas bench clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ run: install ## Start the stack on your own keys
 
 test: install ## Every everyday test, on real engines, in two processes
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
+
+test-http: install ## Analytics' tests once more with the database behind HTTP, as in production
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --clickhouse=http services/analytics
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
 	$(BIN)/pytest -m soak --timeout 3600 -s

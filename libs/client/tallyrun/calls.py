@@ -13,6 +13,7 @@ from tallyrun.batches import Again, BatchPage, BatchStatus, Only, Quote, State
 from tallyrun.keys import Key, Workspace
 from tallyrun.prompts import Answer, Delta, Model, Outcome, PricedModel, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
+from tallyrun.repricing import Days, Reprice, RepricePage
 from tallyrun.results import Result
 from tallyrun.upload import Upload
 from tallyrun.usage import Period, Usage
@@ -175,6 +176,21 @@ def costs(
     """
     asked = {"period": None if start else period, "from": start, "to": end, "by": list(by), "tz": tz, "top": top}
     return Call("GET", "/api/analytics/usage", data(Usage), asked)
+
+
+def export(
+    kind: str, days: Days, *, texts: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+) -> Call[None]:
+    """Ask for runs as a file: csv, parquet or focus. The filters are those of usage: model, user, label and so on."""
+    asked = {**days.asked(), "format": kind, "texts": _flag(texts)}
+    given = {name: list(values) for name, values in (filters or {}).items() if values}
+    return Call("GET", "/api/analytics/export", nothing, {**asked, **given})
+
+
+def reprice(which: Reprice, cursor: int | None, *, apply: bool) -> Call[RepricePage]:
+    """Price a page of runs again, or see what that would change."""
+    body = {**which.asked(), **_given(cursor=cursor), "apply": apply}
+    return Call("POST", "/api/analytics/reprice", data(RepricePage), body=body)
 
 
 def workspaces() -> Call[list[Workspace]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
+from analytics import cluster
+from analytics.cluster import Cluster
 from analytics.database import BadDataError, Table
 from common.errors import Unavailable
 
@@ -61,9 +64,10 @@ T = TypeVar("T")
 class ClickHouse:
     """Runs the queries of `queries/*.sql`, each in a thread with a client of its own."""
 
-    def __init__(self, dsn: str, database: str) -> None:
+    def __init__(self, dsn: str, database: str, in_cluster: str | None = None) -> None:
         self._dsn = dsn
         self._database = database
+        self._cluster = Cluster(in_cluster, database) if in_cluster else None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="clickhouse")
         self._local = threading.local()
         self._clients: list[Client] = []
@@ -76,9 +80,21 @@ class ClickHouse:
         """Return what the query answers."""
         return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
 
+    async def written(self, query: str, fmt: str, **parameters: Any) -> bytes:
+        """Return what the query answers, whole, as the engine writes it in this format."""
+        return await self._run(lambda: self._client.raw_query(_sql(query), parameters, fmt=fmt))
+
     async def execute(self, query: str, **parameters: Any) -> None:
-        """Run a query that answers nothing."""
-        await self._run(lambda: self._client.command(_sql(query), parameters))
+        """Run a query that answers nothing, or several."""
+        await self._run(lambda: self._commands(_sql(query), parameters))
+
+    async def catch_up(self, *tables: str) -> None:
+        """Return once every replica has what was acknowledged of these tables; without replicas there is nothing to do.
+
+        An insert is acknowledged by most replicas, and the next query may ask another one.
+        """
+        for statement in self._cluster.catching_up(tables) if self._cluster else ():
+            await self._run(lambda statement=statement: self._client.command(statement))  # type: ignore[misc]
 
     async def insert(self, table: Table, lines: Sequence[bytes]) -> None:
         """Return once these rows, each a JSON object, are on disk; raise `BadDataError` if one is refused."""
@@ -114,19 +130,26 @@ class ClickHouse:
 
     def _connect(self, database: str | None) -> Client:
         transport = OVER_HTTP if self._dsn.startswith("http") else {}
-        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=SETTINGS, **transport)
+        settings = SETTINGS | cluster.SETTINGS if self._cluster else SETTINGS
+        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=settings, **transport)
         self._clients.append(client)
         return client
 
     def _migrate(self) -> None:
-        self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
-        self._client.command(_sql("create_migrations"))
+        on = f" {self._cluster.on}" if self._cluster else ""
+        self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`{on}")
+        self._commands(_sql("create_migrations"))
         applied = {name for (name,) in self._client.query(_sql("migrations")).result_rows}
         for name, statements in _migrations():
             if name not in applied:
                 for statement in statements:
-                    self._client.command(statement)
+                    self._commands(statement)
                 self._client.command(_sql("record_migration"), {"name": name})
+
+    def _commands(self, script: str, parameters: dict[str, Any] | None = None) -> None:
+        for statement in _statements(script.replace("{table:Identifier}", str((parameters or {}).get("table")))):
+            for each in self._cluster.statements(statement) if self._cluster else [statement]:
+                self._client.command(each, parameters)
 
 
 def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
@@ -139,11 +162,17 @@ def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
 
 @cache
 def _sql(query: str) -> str:
-    return (files("analytics") / "queries" / f"{query}.sql").read_text()
+    """Return the query; `{{name}}` in it stands for another one."""
+    text = (files("analytics") / "queries" / f"{query}.sql").read_text()
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: _sql(name[1]).strip(), text)
 
 
 def _migrations() -> Iterator[tuple[str, list[str]]]:
     """Yield each migration's name and statements; a statement ends with a semicolon at the end of a line."""
     scripts = (path for path in (files("analytics") / "migrations").iterdir() if path.name.endswith(".sql"))
     for path in sorted(scripts, key=lambda path: path.name):
-        yield path.name, [part for part in path.read_text().split(";\n") if part.strip()]
+        yield path.name, _statements(path.read_text())
+
+
+def _statements(script: str) -> list[str]:
+    return [part for part in script.split(";\n") if part.strip()]

@@ -130,15 +130,11 @@ class Runs:
         executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)
         if executions is None:
             return None
-        texts = await self._database.rows(
-            "run_text",
-            workspace=workspace,
-            hour=hour_of(executions[0]["accepted_at"]),
-            run_id=run_id,
-            execution_id=executions[0]["execution_id"],
-        )
+        place = {"workspace": workspace, "hour": hour_of(executions[0]["accepted_at"]), "run_id": run_id}
+        texts = await self._database.rows("run_text", **place, execution_id=executions[0]["execution_id"])
+        repricings = await self._database.rows("repricings", **place)
         outcome = await self._outcome(workspace, executions[0])
-        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT, outcome)
+        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT, outcome, repricings)
 
     async def _outcome(self, workspace: UUID, run: Row) -> Row | None:
         """Return what was said of a run last."""

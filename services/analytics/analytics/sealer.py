@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from analytics.database import Database
 from analytics.hours import Hour, days_of, hours_of_days, stamp
-from analytics.ingest import MARKS, mark_row
+from analytics.ingest import ACCEPTED, MARKS, RUNS, mark_row
 from analytics.telemetry import SEALED_HOURS, SEALS
 from common.errors import Unavailable
 from common.ids import now_ms
@@ -26,6 +26,9 @@ pause, and a completed run shows within two seconds as long as a seal takes less
 HOURS_PER_SEAL = 500
 NAMED_PROMPTS = 10_000
 """Prompts a workspace and day that are kept by name; the cheaper rest is counted together."""
+
+COUNTED = (RUNS.name, ACCEPTED.name, "outcomes")
+"""What hours are counted from."""
 
 
 class Mark(NamedTuple):
@@ -65,8 +68,10 @@ class Sealer:
     async def seal(self) -> int:
         """Count the hours that are due, those with the oldest marks first; return how many there were."""
         now = self._clock()
+        await self._database.catch_up(MARKS.name)
         due = dict(list(_due(await self._marks(), now))[:HOURS_PER_SEAL])
         if due:
+            await self._database.catch_up(*COUNTED)  # after the marks were read: what they stand for is older
             with SEALS.time():
                 await self._recompute(sorted(due))
                 await self._clear(due)
@@ -84,6 +89,7 @@ class Sealer:
         """Count hours, then their days from the hours, then the prompts of the days."""
         whole_days = _stamped(hours_of_days(hours))
         await self._execute("seal_hours", hours=_stamped(hours))
+        await self._database.catch_up("usage_hours")
         await self._execute("seal_days", hours=whole_days)
         await self._execute("seal_prompts", hours=whole_days, days=days_of(hours), named=NAMED_PROMPTS)
 

@@ -10,7 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, ExecutionView, Outcome, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import (
+    AttemptView,
+    ExecutionView,
+    Outcome,
+    Repriced,
+    RunDetail,
+    RunSummary,
+    TokensUsed,
+)
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -26,8 +34,10 @@ def finished(executions: Sequence[Row]) -> RunSummary:
     return RunSummary(**_ended(executions))
 
 
-def finished_detail(executions: Sequence[Row], text: Row, outcome: Row | None) -> RunDetail:
-    """Return a run that ended, whole, with what was said of it."""
+def finished_detail(
+    executions: Sequence[Row], text: Row, outcome: Row | None, repricings: Sequence[Row] = ()
+) -> RunDetail:
+    """Return a run that ended, whole, with what was said of it; its repricings are the oldest first."""
     first = executions[0]
     return RunDetail(
         **_ended(executions),
@@ -48,6 +58,7 @@ def finished_detail(executions: Sequence[Row], text: Row, outcome: Row | None) -
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
         outcome=_outcome(outcome),
+        repriced=_repriced(executions, repricings) if repricings else None,
     )
 
 
@@ -146,6 +157,20 @@ def _cost(executions: Sequence[Row]) -> Decimal | None:
     if not all(execution["priced"] for execution in executions):
         return None
     return total(execution["cost"] for execution in executions)
+
+
+def _repriced(executions: Sequence[Row], repricings: Sequence[Row]) -> Repriced:
+    first: dict[UUID, Row] = {}
+    for row in repricings:
+        first.setdefault(row["execution_id"], {"priced": row["was_priced"], "cost": row["was_total"]})
+    last = repricings[-1]
+    return Repriced(
+        from_=_cost([first.get(execution["execution_id"], execution) for execution in executions]),
+        to=_cost(executions),
+        at=iso(last["repriced_at"]),
+        catalogue=last["catalogue"],
+        reason=last["reason"],
+    )
 
 
 def _components(executions: Sequence[Row]) -> dict[str, Decimal]:

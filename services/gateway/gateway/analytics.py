@@ -1,6 +1,7 @@
 """Analytics, over HTTP. What it answers to our callers is passed on byte for byte."""
 
 import json
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
@@ -9,9 +10,13 @@ from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
 from common.contracts.outcomes_v1 import OutcomeGiven
 from common.contracts.product_v1 import ProductUse
+from common.contracts.reprice_v1 import RepriceAsked
 from common.http import ServiceClient
 
 T = TypeVar("T")
+
+REPRICE_SECONDS = 60
+"""A page is answered after three, unless the fullest second of a workspace takes longer."""
 
 
 class Analytics:
@@ -27,6 +32,17 @@ class Analytics:
     async def usage(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return the usage's JSON; what is asked for are the fields of `UsageAsked`, lists by repetition."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/usage", params=asked)
+
+    def export(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """Yield the export's bytes; what is asked for are the fields of `ExportAsked`."""
+        return self._client.stream(f"/workspaces/{workspace_id}/export", params=asked)
+
+    async def reprice(self, workspace_id: UUID, asked: RepriceAsked) -> bytes:
+        """Return a page of a repricing as JSON."""
+        body = asked.model_dump_json(by_alias=True, exclude_none=True).encode()
+        return await self._client.call(
+            "POST", f"/workspaces/{workspace_id}/reprice", body=body, seconds=REPRICE_SECONDS
+        )
 
     async def latency(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return the latency's JSON, asked for as usage is."""

@@ -46,6 +46,7 @@ from gateway.routes.batches import BatchRoutes
 from gateway.routes.batches_v1 import OpenAIBatchRoutes
 from gateway.routes.chat import ChatRoutes
 from gateway.routes.dashboard import DashboardRoutes
+from gateway.routes.export import ExportRoutes
 from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
@@ -212,6 +213,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, trials, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics, vault).router,
+        ExportRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,

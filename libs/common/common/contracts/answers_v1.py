@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Generic, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 Period = Literal["7d", "30d", "90d", "1y"]
@@ -133,10 +133,24 @@ class RunSummary(Answer):
     executions: int
 
 
+class Repriced(Answer):
+    """A run that was priced again: what it cost as the runner recorded it, and what since the last time.
+
+    None is unpriced. `catalogue`: whose prices it has now; `at` is an ISO 8601 time in UTC.
+    """
+
+    from_: Money | None = Field(alias="from")
+    to: Money | None
+    at: str
+    catalogue: str
+    reason: str
+
+
 class RunDetail(RunSummary):
     """One run, whole. `attempts` are those of all executions; `execution_details` tells which belong to which.
 
     `outcome` is what was said of it afterwards. `cache_savings` None is not known: an unpriced run, or an older one.
+    Attempts keep the cost that the runner recorded, also where `repriced` says that the run has another one since.
     """
 
     operation: str
@@ -159,6 +173,7 @@ class RunDetail(RunSummary):
     queued_ms: int | None
     key_id: str | None
     prompt_preview: str
+    repriced: Repriced | None = None
     outcome: Outcome | None = None
 
 

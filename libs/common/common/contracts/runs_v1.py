@@ -82,6 +82,21 @@ class Usage(_Part):
     reasoning: Tokens = 0
 
 
+class PriceContext(_Part):
+    """What the bill depends on besides the token counts in `Usage`; the counts here are parts of those counts.
+
+    `cache_writes_1h` are cache writes with the longer, dearer lifetime; `web_searches` are billed per search;
+    `speed` and `inference_geo` are the provider's own words.
+    """
+
+    cache_writes_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    web_searches: int = 0
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
 class Cost(_Part):
     """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly.
 
@@ -147,6 +162,9 @@ class RunCompleted(Event):
     served_model: str | None = None
     service_tier: str | None = None
     usage: Usage = Usage()
+    price_context: PriceContext | None = Field(
+        None, description="with `usage` it is all that the price was made of; None where the provider reported none"
+    )
     cost: Cost
     error: RunError | None = None
     attempts: list[Attempt] = []

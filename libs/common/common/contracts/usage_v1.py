@@ -1,7 +1,7 @@
 """What runs used and cost, by any dimensions: `GET /api/analytics/usage`."""
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +42,16 @@ class UsageAsked(BaseModel):
     label: Values = []
     top: int = Field(100, ge=1, le=10_000)
     compare: bool = False
+
+
+class ExportAsked(UsageAsked):
+    """Which runs are exported, asked for as usage is: days, time zone and filters; `by`, `top`, `compare` say nothing.
+
+    `csv` and `parquet` have a row for each execution, `focus` one for each charge. `texts`: also what was said.
+    """
+
+    format: Literal["csv", "parquet", "focus"] = "csv"
+    texts: bool = False
 
 
 class Figures(Rated):
