@@ -65,7 +65,7 @@ def test_a_record_carries_the_span_that_it_was_published_in(spans: InMemorySpanE
 
 def test_a_trace_that_is_not_sampled_stays_so(spans: InMemorySpanExporter) -> None:
     TRACING.export_by(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
-    with TRACING.span("publish"):
+    with TRACING.span("request"), TRACING.span("publish"):
         assert not sampled(parent_of(record_headers()))
         assert correlation().keys() == {"trace_id", "span_id"}, "its logs can be connected all the same"
 
