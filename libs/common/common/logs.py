@@ -11,7 +11,7 @@ from common.telemetry import correlation
 
 _FIELDS = "{asctime}{levelname}{name}{message}"
 
-QUIET = ("aiokafka", "anthropic", "httpcore2", "httpx2", "openai", "urllib3")
+QUIET = ("aiokafka", "alembic", "anthropic", "httpcore2", "httpx2", "openai", "urllib3")
 """Libraries that speak of every fetch, request or heartbeat; the SDKs write prompts at DEBUG."""
 
 log = logging.getLogger(__name__)

@@ -32,6 +32,14 @@ class ServiceSettings(BaseSettings):
     otel_traces_sampler_arg: float | None = Field(None, ge=0, le=1, description="the share of them, for …traceidratio")
 
 
+class SchemaSettings(ServiceSettings):
+    """A service with a database of its own."""
+
+    migrate_on_start: bool = Field(
+        True, description="bring the database up at the start; false: `python -m <service> migrate` has to, before"
+    )
+
+
 class KafkaSettings(ServiceSettings):
     """A service that speaks to Kafka."""
 

@@ -18,6 +18,7 @@ from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
 from analytics.usage import Usages
+from analytics.waiting import WaitingRuns, waiting_routes
 from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
@@ -49,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(clickhouse.close)
-            await clickhouse.migrate()
+            await clickhouse.prepare(migrate=settings.migrate_on_start)
             await clickhouse.execute("retain_texts", days=settings.text_retention_days)
             await declare_topics(kafka, settings.kafka_replication)
             for part in (publisher, watermark):
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     batches = Batches(clickhouse, watermark)
     app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    app.include_router(waiting_routes(callers, WaitingRuns(clickhouse, stored)))
     app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 
