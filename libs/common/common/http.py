@@ -112,11 +112,13 @@ def service_app(
     denied: Denied | None = None,
     answer: ErrorAnswer = in_one_shape,
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    alive: Ready | None = None,
 ) -> FastAPI:
     """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
     `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
-    `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
+    `ready` raises while it is not, `alive` once only a restart helps. `denied` writes down who was refused, which is
+    logged and counted anyway.
     """
     app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
@@ -126,6 +128,8 @@ def service_app(
 
     @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
+        if alive is not None:
+            await alive()
         return {"status": "live"}
 
     @app.get("/health/ready", tags=[PROBES])

@@ -15,6 +15,7 @@ from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
 from common.errors import Unavailable
+from common.heartbeat import Heartbeat
 from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, member_timeouts, stop_consumer
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Consumer:
         self._store = store
         self._publisher = publisher
         self._consumer: AIOKafkaConsumer | None = None
+        self.heartbeat = Heartbeat()
 
     def running(self) -> bool:
         """Whether it is a member that may read."""
@@ -61,6 +63,7 @@ class Consumer:
     async def run(self) -> None:
         """Read for ever; a session that fails is followed by another."""
         while True:
+            self.heartbeat.beat()
             try:
                 await self._session()
             except Exception:  # nothing may end it: what is not read is not counted
@@ -89,6 +92,7 @@ class Consumer:
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> bool:
         """Store and commit what there is; whether there was something."""
+        self.heartbeat.beat()
         records = await _collect(consumer)
         if not records:
             return False
@@ -102,6 +106,7 @@ class Consumer:
         """Store; wait as long as the database is away."""
         pause = FIRST_PAUSE
         while True:
+            self.heartbeat.beat()
             try:
                 return await self._store.store(records)
             except Unavailable:
