@@ -106,6 +106,12 @@ class Unavailable(TallyrunError):
     code, status = "unavailable", 503
 
 
+class SchemaMismatch(TallyrunError):
+    """The database's tables and this version of the service do not fit; the message says what to do."""
+
+    code = "schema_mismatch"
+
+
 class StreamBroken(TallyrunError):
     """A piece of a streamed answer was lost after others had been sent; the whole of it comes under the run id."""
 

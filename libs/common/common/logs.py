@@ -10,7 +10,7 @@ from common.redaction import SECRETS
 
 _FIELDS = "{asctime}{levelname}{name}{message}"
 
-QUIET = ("aiokafka", "anthropic", "httpcore2", "httpx2", "openai")
+QUIET = ("aiokafka", "alembic", "anthropic", "httpcore2", "httpx2", "openai")
 """Libraries that speak of every fetch, request or heartbeat; the SDKs write prompts at DEBUG."""
 
 log = logging.getLogger(__name__)

@@ -35,6 +35,14 @@ class ServiceSettings(BaseSettings):
         return init_settings, env_settings, files
 
 
+class SchemaSettings(ServiceSettings):
+    """A service with a database of its own."""
+
+    migrate_on_start: bool = Field(
+        True, description="bring the database up at the start; false: `python -m <service> migrate` has to, before"
+    )
+
+
 class KafkaSettings(ServiceSettings):
     """A service that speaks to Kafka."""
 

@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(clickhouse.close)
-            await clickhouse.migrate()
+            await clickhouse.prepare(migrate=settings.migrate_on_start)
             await clickhouse.execute("retain_texts", days=settings.text_retention_days)
             await declare_topics(kafka, settings.kafka_replication)
             for part in (publisher, watermark):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
@@ -13,6 +13,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
+from analytics import schema
 from analytics.database import BadDataError, Table
 from common.errors import Unavailable
 
@@ -68,9 +69,16 @@ class ClickHouse:
         self._local = threading.local()
         self._clients: list[Client] = []
 
-    async def migrate(self) -> None:
-        """Create the database and apply the migrations that it lacks, in the order of their numbers."""
-        await self._run(self._migrate)
+    async def migrate(self) -> list[str]:
+        """Create the database, apply the migrations that it lacks in the order of their numbers, and return these."""
+        return await self._run(lambda: schema.bring_up(self._whole_database()))
+
+    async def prepare(self, *, migrate: bool) -> None:
+        """Make sure of the tables; raise `SchemaMismatch` where they may not be brought up (`migrate`) and must be."""
+        if migrate:
+            await self.migrate()
+        else:
+            await self._run(lambda: schema.check(self._whole_database()))
 
     async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return what the query answers."""
@@ -118,15 +126,38 @@ class ClickHouse:
         self._clients.append(client)
         return client
 
-    def _migrate(self) -> None:
+    def _whole_database(self) -> "Statements":
         self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
-        self._client.command(_sql("create_migrations"))
-        applied = {name for (name,) in self._client.query(_sql("migrations")).result_rows}
-        for name, statements in _migrations():
-            if name not in applied:
-                for statement in statements:
-                    self._client.command(statement)
-                self._client.command(_sql("record_migration"), {"name": name})
+        return Statements(lambda: self._client)
+
+
+class Statements:
+    """What migrations are carried out by (see `analytics.schema`)."""
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+
+    def execute(self, statement: str) -> None:
+        """Carry out a statement."""
+        self._client().command(statement)
+
+    def command(self, query: str, **parameters: Any) -> None:
+        """Carry out a named one."""
+        self._client().command(_sql(query), parameters)
+
+    def column(self, query: str) -> list[Any]:
+        """Return a named query's first column."""
+        return [row[0] for row in self._client().query(_sql(query)).result_rows]
+
+    def attempt(self, query: str, **parameters: Any) -> bool:
+        """Carry out a named one; False if its table is there already, or is not there any more."""
+        try:
+            self.command(query, **parameters)
+        except Error as error:
+            if error.name not in ("TABLE_ALREADY_EXISTS", "UNKNOWN_TABLE"):
+                raise
+            return False
+        return True
 
 
 def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
@@ -140,10 +171,3 @@ def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
 @cache
 def _sql(query: str) -> str:
     return (files("analytics") / "queries" / f"{query}.sql").read_text()
-
-
-def _migrations() -> Iterator[tuple[str, list[str]]]:
-    """Yield each migration's name and statements; a statement ends with a semicolon at the end of a line."""
-    scripts = (path for path in (files("analytics") / "migrations").iterdir() if path.name.endswith(".sql"))
-    for path in sorted(scripts, key=lambda path: path.name):
-        yield path.name, [part for part in path.read_text().split(";\n") if part.strip()]

@@ -1,9 +1,11 @@
-"""`python -m gateway`."""
+"""`python -m gateway`: serve; `python -m gateway migrate`: bring the database up to this version."""
 
+from common.commands import service_command
 from common.http import serve
 from common.logs import configure_logging
 from gateway.app import create_app
-from gateway.settings import GatewaySettings
+from gateway.settings import DatabaseSettings, GatewaySettings
+from gateway.store.schema import SCHEMA
 
 
 def main() -> None:
@@ -13,5 +15,11 @@ def main() -> None:
     serve(create_app(settings), settings.host, settings.gateway_port, settings.drain_seconds)
 
 
+async def _migrate() -> list[str]:
+    settings = DatabaseSettings()
+    configure_logging("gateway", settings.log_level)
+    return await SCHEMA.bring_up(settings.database_url.get_secret_value())
+
+
 if __name__ == "__main__":
-    main()
+    service_command("gateway", main, _migrate)

@@ -150,7 +150,7 @@ def _lifespan(settings: GatewaySettings, connections: Connections, batching: Bat
             opened.push_async_callback(connections.publisher.close)
             opened.push_async_callback(connections.vault.close)
             opened.push_async_callback(connections.analytics.close)
-            await connections.store.start(operator)
+            await connections.store.start(operator, migrate=settings.migrate_on_start)
             await connections.publisher.start()
             await connections.replies.start()
             await opened.enter_async_context(repeating(prune, PRUNE_SECONDS))

@@ -6,16 +6,21 @@ from pydantic import Field, SecretStr
 
 from common.lockout import ALLOWED
 from common.providers import ProviderSettings
-from common.settings import IdentitySettings, KafkaSettings
+from common.settings import IdentitySettings, KafkaSettings, SchemaSettings
 
 
-class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings):
-    """Times are in seconds."""
+class DatabaseSettings(SchemaSettings):
+    """All that `python -m gateway migrate` needs."""
 
-    gateway_port: int = 8080
     database_url: SecretStr = Field(
         description="SQLAlchemy URL, postgresql+asyncpg://…: a database of the gateway's own"
     )
+
+
+class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings, DatabaseSettings):
+    """Times are in seconds."""
+
+    gateway_port: int = 8080
     vault_url: str
     analytics_url: str
     admin_token_file: Path = Field(description="holds the operator's access token; the file is the truth")

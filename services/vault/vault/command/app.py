@@ -7,7 +7,7 @@ import typer
 from common.core_dumps import forbid_core_dumps
 from common.logs import configure_logging
 from vault.app import create_app
-from vault.command import audit, keyring, legacy, rewrap
+from vault.command import audit, keyring, legacy, migrate, rewrap
 from vault.master_key import MasterKeyRefused
 from vault.settings import VaultSettings
 
@@ -19,6 +19,7 @@ app.add_typer(keyring.app, name="keyring")
 app.command()(rewrap.rewrap)
 app.add_typer(audit.app, name="audit")
 app.add_typer(legacy.app, name="legacy")
+app.command()(migrate.migrate)
 
 
 @app.callback(invoke_without_command=True)
