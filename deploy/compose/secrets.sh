@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Every secret of one installation, made once: secrets.sh FOLDER. What exists is never changed. Needs OpenSSL ≥ 1.1.1.
+# Every secret of one installation, made once: secrets.sh FOLDER [ENV_FILE]. What exists is never changed. ENV_FILE is
+# told whose containers can read them. Needs OpenSSL ≥ 1.1.1.
 set -euo pipefail
 umask 077
 folder=${1:?the folder to write to}
+env_file=$(realpath "${2:-/dev/null}")
 mkdir -p "$folder"
 cd "$folder"
 
@@ -36,4 +38,11 @@ keep clickhouse-users.xml "<clickhouse>
     </tallyrun>
   </users>
 </clickhouse>"
+
+user=$(id -u):$(id -g)
+if [ "$user" = 0:0 ]; then # no container of ours runs as root
+  user=10001:10001
+  chown -R "$user" .
+fi
+[ -s "$env_file" ] || echo "TALLYRUN_USER=$user" > "$env_file"
 echo "secrets: $PWD (mode 600). Back up master-key: without it no stored key can be opened."

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
@@ -10,6 +10,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 SECRETS_DIR = "SECRETS_DIR"
 """The variable that names a folder of files, each named after a variable whose value it holds: what is secret need not
 stand in the environment. A variable that is set as well wins."""
+
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+"""As OpenTelemetry names them. `parentbased_…` believes what a caller says of its own trace."""
 
 
 class ServiceSettings(BaseSettings):
@@ -20,6 +30,11 @@ class ServiceSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="the address to listen at; 0.0.0.0 in a container")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="where traces go by OTLP over HTTP: http://collector:4318; without it there are none"
+    )
+    otel_traces_sampler: Sampler = Field("parentbased_always_on", description="which runs are traced")
+    otel_traces_sampler_arg: float | None = Field(None, ge=0, le=1, description="the share of them, for …traceidratio")
 
     @classmethod
     def settings_customise_sources(

@@ -9,7 +9,8 @@ from common.contracts.audit_v1 import AuditHead, AuditHeads
 from common.errors import Unauthenticated, Unavailable
 from common.identity import Signer, Verifier
 from vault.chain import NO_WORKSPACE, Head
-from vault.heads import ANEW_SECONDS, BACKWARDS, PER_STATEMENT, STATEMENT, Heads
+from vault.heads import ANEW_SECONDS, PER_STATEMENT, STATEMENT, Heads
+from vault.metrics import BACKWARDS
 from vault.published import NotTheVaults, stated
 
 
