@@ -21,6 +21,9 @@ COPY ${SOURCE} ${SOURCE}
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels ./libs/common "./${SOURCE}" \
     && pip --python /opt/tallyrun install --no-cache-dir --no-deps --no-index /wheels/*.whl
 
+# Of plotly only the browser's script is served; the rest of it is 55 MB.
+RUN find /opt/tallyrun/lib -path '*/site-packages/plotly/*' ! -path '*/plotly/package_data*' -delete
+
 # `entrypoint`, because ENTRYPOINT takes no build argument.
 ARG MODULE=${SERVICE}
 RUN printf '#!/bin/sh\nexec python -m %s "$@"\n' "${MODULE}" > /opt/tallyrun/bin/entrypoint \
@@ -39,6 +42,8 @@ LABEL org.opencontainers.image.title="Tallyrun ${SERVICE}" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 COPY --from=build /opt/tallyrun /opt/tallyrun
+# Where a volume for files is mounted; a new one takes the mode of this folder.
+RUN install -d -m 1777 /var/lib/tallyrun/files
 
 # In a container every service listens at the same port; HOME is the one place that may be written to.
 ENV PATH=/opt/tallyrun/bin:$PATH \

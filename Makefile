@@ -5,7 +5,7 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
 
-.PHONY: help install demo run images secrets test soak mutants compose-test k8s-lint k8s-api-test check audit format lock \
+.PHONY: help install demo run images release sbom secrets test soak mutants compose-test k8s-lint k8s-api-test check audit format lock \
 	schemas rules bench clean
 
 help: ## List what can be made
@@ -37,6 +37,12 @@ images: ## Build the images of the four services, and of the simulated provider
 	@$(IMAGE) --build-arg SERVICE=simulator --build-arg SOURCE=deploy/embedded --build-arg MODULE=embedded.simulator \
 		--tag tallyrun/simulator:$(VERSION) .
 
+release: install ## Push the images to REGISTRY and write what a release consists of into dist/
+	$(BIN)/python deploy/images/release.py release $(REGISTRY) $(VERSION)
+
+sbom: install ## Write a bill of materials of each image that was released into dist/ (needs syft)
+	$(BIN)/python deploy/images/release.py sbom $(REGISTRY) $(VERSION)
+
 secrets: ## Make the secrets that docker-compose.yml mounts, once; what exists is kept
 	@deploy/compose/secrets.sh deploy/compose/secrets .env
 
@@ -50,7 +56,7 @@ mutants: install ## Take each guard out in turn and see its test fail
 	$(BIN)/python tests/mutants.py
 
 k8s-lint: install ## Render every overlay and hold it against the rules and the three newest Kubernetes schemas
-	CI=1 $(BIN)/pytest -n 0 -q deploy/k8s deploy/images deploy/compose
+	TALLYRUN_REQUIRE=kubectl $(BIN)/pytest -n 0 -q -rs deploy/k8s deploy/images deploy/compose
 
 k8s-api-test: install ## Apply the manifests to a real API server with fake nodes (needs Go; 10 minutes the first time)
 	$(BIN)/python -m deploy.k8s.api_test

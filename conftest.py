@@ -16,6 +16,11 @@ class ByFile(LoadScopeScheduling):
         return WHOLE_PATH if nodeid.startswith(WHOLE_PATH) else nodeid.partition("::")[0]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the whole-path tests be turned on containers instead."""
+    parser.addoption("--stack", choices=("embedded", "compose"), default="embedded", help="what tests/ drive")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Share the tests out by file."""
     return ByFile(config, log)

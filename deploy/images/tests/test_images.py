@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from deploy.images.release import pinned
 from packaging.requirements import Requirement
+from tests.support.tools import found
 
 ROOT = Path(__file__).parents[3]
 IMAGES = ROOT / "deploy" / "images"
@@ -27,7 +29,7 @@ def locked(path: Path) -> Locked:
 
 def imported(package: str) -> set[str]:
     """Return what an installed package of ours needs at run time, all the way down, the engine in the process aside."""
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = [Requirement(package)]
     while waiting:
         requirement = waiting.pop()
@@ -35,10 +37,10 @@ def imported(package: str) -> set[str]:
         for line in requires(requirement.name) or []:
             needed = Requirement(line)
             holds = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
-            if holds and needed.name not in found and needed.name != "chdb":
-                found.add(needed.name)
+            if holds and needed.name not in names and needed.name != "chdb":
+                names.add(needed.name)
                 waiting.append(needed)
-    return {re.sub(r"[-_.]+", "-", name).lower() for name in found if not name.startswith("tallyrun-")}
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names if not name.startswith("tallyrun-")}
 
 
 @pytest.mark.parametrize("image", [*SERVICES, "simulator", "build"])
@@ -105,3 +107,12 @@ def test_our_images_have_the_version_of_our_packages() -> None:
     assert f"VERSION ?= {version}\n" in (ROOT / "Makefile").read_text()
     jobs = yaml.safe_load((ROOT / "deploy" / "k8s" / "migrate" / "kustomization.yaml").read_text())
     assert jobs["nameSuffix"] == "-" + version.replace(".", "-")
+
+
+def test_what_is_released_names_every_image_by_its_digest() -> None:
+    found("kubectl")
+    digests = {f"tallyrun/{service}": f"sha256:{number:064x}" for number, service in enumerate(SERVICES)}
+    for text in pinned("registry.example.com", digests).values():
+        images = set(re.findall(r"^\s+(?:- )?image: (\S+)$", text, re.MULTILINE))
+        assert images
+        assert images <= {f"registry.example.com/{image}@{digest}" for image, digest in digests.items()}

@@ -1,6 +1,5 @@
 """The manifests: as they are written (needs nothing), and as an overlay renders them (needs kubectl or kustomize)."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from tests.support.tools import found
 
 K8S = Path(__file__).parents[1]
 OVERLAYS = tuple(sorted(str(path.parent.relative_to(K8S)) for path in K8S.glob("overlays/**/kustomization.yaml")))
@@ -35,15 +34,9 @@ def literals(folder: str) -> dict[str, dict[str, str]]:
 
 @cache
 def rendered(overlay: str) -> list[Manifest]:
-    """Return what `kubectl apply -k` would send; skip where nothing here can render, unless CI is set."""
-    tools = {"kubectl": ["kubectl", "kustomize"], "kustomize": ["kustomize", "build"]}
-    found = [command for name, command in tools.items() if shutil.which(name)]
-    if not found:
-        reason = "NOT RENDERED: neither kubectl nor kustomize is on the PATH"
-        print(reason)
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
-    done = subprocess.run([*found[0], K8S / overlay], capture_output=True, text=True, check=False)
+    """Return what `kubectl apply -k` would send."""
+    command = ["kustomize", "build"] if shutil.which("kustomize") else [found("kubectl"), "kustomize"]
+    done = subprocess.run([*command, K8S / overlay], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "warnings of kustomize"
     return list(yaml.safe_load_all(done.stdout))
