@@ -23,7 +23,7 @@ Locked = dict[str, tuple[str, frozenset[str]]]
 
 def locked(path: Path) -> Locked:
     """Return version and hashes of what is locked, by name."""
-    entries = re.findall(r"^([a-z0-9.-]+)==(\S+)(.*(?:\\\n.*)*)", path.read_text(), re.MULTILINE)
+    entries = re.findall(r"^([a-z0-9.-]+)==(\S+)((?:.*\\\n)*.*)", path.read_text(), re.MULTILINE)
     return {name: (version, frozenset(re.findall(r"sha256:\w+", rest))) for name, version, rest in entries}
 
 

@@ -119,9 +119,10 @@ def test_the_policies_mean_pods_that_exist(pod: str) -> None:
 def test_the_published_table_is_what_is_allowed() -> None:
     rows = re.findall(r"^\| (.+?) \| (.+?) \| ([\d, ]+) \|", (K8S / "README.md").read_text(), re.MULTILINE)
     published = {
-        (source.strip("` "), target.strip("` "), int(port))
-        for sources, target, ports in rows
-        for source in sources.split(",")
+        (source, target, int(port))
+        for sources, targets, ports in rows
+        for source in sources.split(", ")
+        for target in targets.split(", ")
         for port in ports.split(",")
     }
     assert published == PRODUCT | WATCHED | {("gateway", "internet", 443)} | {("every pod", "dns", 53)}
