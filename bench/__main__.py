@@ -5,7 +5,7 @@
 
 import sys
 
-from bench import accept, batch, bulk, fairness, goodput, leases, memory, stream, sync, vault
+from bench import accept, batch, bulk, fairness, goodput, leases, memory, stream, sync, tracing, vault
 from bench.report import RESULTS, keep
 
 QUICK = {
@@ -17,6 +17,7 @@ QUICK = {
     "goodput": goodput.measure,
     "fairness": fairness.measure,
     "vault": vault.measure,
+    "tracing": tracing.measure,
 }
 PARTS = {**QUICK, "batch": batch.measure, "memory": memory.measure}
 

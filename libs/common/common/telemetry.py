@@ -5,6 +5,7 @@ ever in one: an error is its code alone.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,7 +42,7 @@ PROVIDER, MODEL, ERROR = "gen_ai.provider.name", "gen_ai.request.model", "error.
 STATUS_CODE = "http.response.status_code"
 """Attributes by OpenTelemetry's semantic conventions, where those have a word for it."""
 
-SCOPE = "tallyrun"
+SCOPE, EXPORTER = "tallyrun", "opentelemetry.exporter"
 LAST_EXPORT_SECONDS = 0.5
 """How long a service that stops waits for a collector; what that has not taken by then is lost."""
 
@@ -93,6 +94,7 @@ class Tracing:
         named = Resource.create({SERVICE_NAME: f"tallyrun-{service}"})
         provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+        logging.getLogger(EXPORTER).setLevel(logging.ERROR)  # one line for each batch that was lost, not for each try
         self.export_by(provider)
 
     def export_by(self, provider: "TracerProvider | None") -> None:
@@ -165,9 +167,13 @@ def answered(span: Span, method: str, route: str, status: int) -> None:
 
 
 def about(run_id: UUID, workspace_id: UUID, provider: str, model: str) -> None:
-    """Say which run it is that this task works for: its log lines and the span around carry it from now on."""
+    """Say which run it is that this task works for to its end: its log lines and the span around carry it."""
     _run_id.set(str(run_id))
-    span = get_current_span()
+    name_run(get_current_span(), run_id, workspace_id, provider, model)
+
+
+def name_run(span: Span, run_id: UUID, workspace_id: UUID, provider: str, model: str) -> None:
+    """Say which run a span is of."""
     if span.is_recording():
         span.set_attributes(run_attributes(run_id, workspace_id, provider, model))
 

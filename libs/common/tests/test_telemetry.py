@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import copy_context
 from io import StringIO
 from uuid import uuid4
 
@@ -43,7 +44,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 def test_without_a_collector_nothing_is_traced() -> None:
     TRACING.start("test", ServiceSettings())
     with TRACING.span("something") as span:
-        about(uuid4(), uuid4(), "openai", "gpt-4o")
+        copy_context().run(about, uuid4(), uuid4(), "openai", "gpt-4o")
         assert not span.is_recording()
         assert record_headers() == []
     assert parent_of([(TRACE_HEADER, b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")]) is None
@@ -95,7 +96,7 @@ def test_a_failure_is_told_by_its_code_alone(spans: InMemorySpanExporter) -> Non
 
 def test_a_key_sent_as_a_model_is_hidden(spans: InMemorySpanExporter) -> None:
     with TRACING.span("run"):
-        about(run := uuid4(), uuid4(), "openai", f"sk-{uuid4().hex}")
+        copy_context().run(about, run := uuid4(), uuid4(), "openai", f"sk-{uuid4().hex}")
     [span] = spans.get_finished_spans()
     assert span.attributes is not None
     assert (span.attributes[RUN_ID], span.attributes[MODEL]) == (str(run), "[redacted]")

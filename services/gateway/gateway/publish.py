@@ -9,7 +9,7 @@ from common.contracts.topics import BATCHES_CANCELLED, GENERATIONS, MAX_BODY_BYT
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
-from common.telemetry import TRACING, about, record_headers
+from common.telemetry import TRACING, name_run, record_headers
 from gateway.metrics import PUBLISH_SECONDS
 
 NEWEST = GENERATIONS[-1]
@@ -34,8 +34,8 @@ class RequestLog:
         if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
             raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
         try:
-            with TRACING.span(f"publish {topic}", "producer"), PUBLISH_SECONDS.time():
-                about(request.run_id, request.workspace_id, request.provider, request.model)
+            with TRACING.span(f"publish {topic}", "producer") as span, PUBLISH_SECONDS.time():
+                name_run(span, request.run_id, request.workspace_id, request.provider, request.model)
                 headers = [*request.headers(), (GRANT_HEADER, grant.encode()), *record_headers()]
                 await self._publisher.send(
                     topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
