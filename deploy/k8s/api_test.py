@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,18 @@ def drained(cluster: Cluster) -> str:
     """Drain a node: budgets let one pod of a service go at a time, and all are somewhere else afterwards."""
     fewest = dict.fromkeys(SERVICES, 2)
 
-    def watch() -> None:
-        for service in SERVICES:
-            fewest[service] = min(fewest[service], len(_ready(cluster, service)))
+    def complete() -> bool:
+        ready = {service: len(_ready(cluster, service)) for service in SERVICES}
+        fewest.update({service: min(fewest[service], count) for service, count in ready.items()})
+        return set(ready.values()) == {2}
 
     node = f"node-{ZONES[0]}"
     there = [pod for service in SERVICES for pod in _pods(cluster, service) if pod["spec"]["nodeName"] == node]
-    cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={WAIT_SECONDS}s")
-    _until(lambda: (watch(), all(len(_ready(cluster, service)) == 2 for service in SERVICES))[1], "two of each again")
+    with ThreadPoolExecutor(1) as beside:
+        arguments = ("--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={WAIT_SECONDS}s")
+        draining = beside.submit(cluster.kubectl, "drain", node, *arguments)
+        _until(lambda: complete() and draining.done(), "the node is empty, and there are two of each")
+        draining.result()
     if any(pod["spec"]["nodeName"] == node for service in SERVICES for pod in _pods(cluster, service)):
         raise RuntimeError("a pod stayed on the drained node")
     if min(fewest.values()) < 1:

@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from deploy.k8s.tests.manifests import OVERLAYS, SERVICES, Manifest, containers, of_kind, pods, rendered, written
-from kubernetes_validate.utils import all_versions
+from kubernetes_validate.utils import SchemaNotFoundError, all_versions, validate
 
 NEWEST = sorted(set(all_versions()), key=lambda version: [int(part) for part in version.split(".")])[-3:]
 WORKERS = ("runner", "analytics")
 
 Source = Callable[[], list[Manifest]]
 
-EVERYWHERE = {
+EVERYWHERE: dict[str, Source] = {
     "written": lambda: written("base") + written("migrate") + written("overlays/dev"),
-    **{overlay: (lambda overlay=overlay: rendered(overlay)) for overlay in OVERLAYS},
+    **{overlay: partial(rendered, overlay) for overlay in OVERLAYS},
 }
 """What is checked: the sources on any machine, what is rendered of them where something renders."""
 
@@ -111,8 +111,8 @@ def test_kubernetes_knows_every_field(overlay: str, version: str) -> None:
     unknown = []
     for manifest in rendered(overlay):
         try:
-            kubernetes_validate.validate(manifest, version, strict=True)
-        except kubernetes_validate.SchemaNotFoundError:
+            validate(manifest, version, strict=True)
+        except SchemaNotFoundError:
             unknown.append(f"{manifest['apiVersion']} {manifest['kind']}")
     print(
         f"{overlay}, Kubernetes {version}: {len(rendered(overlay))} manifests, {len(unknown)} by an operator's schema"

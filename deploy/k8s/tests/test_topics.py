@@ -30,7 +30,7 @@ def test_there_are_never_more_members_than_partitions(component: str, worker: st
     for scaled in written(f"components/{component}"):
         spec: dict[str, Any] = scaled["spec"]
         if scaled["metadata"]["name"] == worker:
-            assert spec.get("maxReplicas", spec.get("maxReplicaCount")) <= PARTITIONS
+            assert (spec.get("maxReplicas") or spec["maxReplicaCount"]) <= PARTITIONS
 
 
 def test_the_lag_that_is_scaled_on_is_that_of_our_groups_and_topics() -> None:
