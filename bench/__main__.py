@@ -5,7 +5,21 @@
 
 import sys
 
-from bench import accept, analytics, batch, bulk, fairness, goodput, ingest, leases, memory, stream, sync, tracing, vault
+from bench import (
+    accept,
+    analytics,
+    batch,
+    bulk,
+    fairness,
+    goodput,
+    ingest,
+    leases,
+    memory,
+    stream,
+    sync,
+    tracing,
+    vault,
+)
 from bench.report import RESULTS, keep
 
 QUICK = {
