@@ -91,7 +91,10 @@ def test_what_is_explored_can_be_changed(dashboard: Dashboard, by: str) -> None:
 
 def test_a_table_is_sorted_by_its_headings(dashboard: Dashboard) -> None:
     page = dashboard.open("explore", period="30d", tz="UTC", by="model")
-    runs = lambda: [int(row[3].replace(",", "")) for row in dashboard.rows("#groups")]  # noqa: E731 - said twice
+
+    def runs() -> list[int]:
+        return [int(row[3].replace(",", "")) for row in dashboard.rows("#groups")]
+
     heading = page.locator("#groups thead button", has_text="Runs")
     heading.focus()
     page.keyboard.press("Enter")

@@ -8,7 +8,6 @@ import httpx2
 import pytest
 from services.gateway.tests.conftest import Gateway, SettingsFor, error_of, running
 
-from common import identity
 from gateway import cookies
 
 HERE = {"origin": "http://gateway", "sec-fetch-site": "same-origin", "authorization": ""}
@@ -139,7 +138,7 @@ async def test_it_ends_when_its_token_expires(gateway: Gateway) -> None:
 async def test_it_ends_after_its_time(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     await signed_in(gateway, await gateway.token("viewer"))
     later = time.time() + cookies.SECONDS + 1
-    monkeypatch.setattr(identity.time, "time", lambda: later)
+    monkeypatch.setattr(time, "time", lambda: later)
     assert error_of(await gateway.http.get("/api/workspaces", headers=HERE)) == (401, "unauthenticated")
 
 
