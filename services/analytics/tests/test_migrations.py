@@ -1,6 +1,9 @@
 """A database of an earlier version is brought up to date, and so are its figures."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
@@ -113,14 +116,17 @@ async def test_a_migrator_at_work_gives_signs_of_life(
 ) -> None:
     monkeypatch.setattr(schema, "BEAT_SECONDS", 0.05)
     first, work = starting[0], threading.Event()
+    await first._run(first._whole_database)
     monkeypatch.setattr(schema, "migrations", lambda: iter([("0001_slow.sql", _once(work))]))
     migrating = asyncio.create_task(first.migrate())
     seen: set[str] = set()
-    async with asyncio.timeout(10):
-        while len(seen) < 3:
-            found = await first._run(lambda: first._client.query(SIGN_OF_LIFE).result_rows)
-            seen.update(time for (time,) in found)
-    work.set()
+    try:
+        async with asyncio.timeout(30):
+            while len(seen) < 3:
+                found = await first._run(lambda: first._client.query(SIGN_OF_LIFE).result_rows)
+                seen.update(time for (time,) in found)
+    finally:
+        work.set()
     assert await migrating == ["0001_slow.sql"]
 
 
@@ -146,3 +152,11 @@ async def test_tables_that_serve_newer_versions_only_end_the_start(
     for migrate in (True, False):
         with pytest.raises(SchemaMismatch, match=r"0099_less_serves_0098.sql, which serves versions from 0098 on"):
             await starting[1].prepare(migrate=migrate)
+
+
+def test_the_command_says_what_it_applied(remote: ClickHouse) -> None:
+    environment = {**os.environ, "CLICKHOUSE_DSN": remote._dsn, "CLICKHOUSE_DATABASE": f"test_{new_id().hex}"}
+    command = [sys.executable, "-m", "analytics", "migrate"]
+    told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert told[0].stdout.splitlines() == [f"applied {name}" for name, _ in schema.migrations()]
+    assert told[1].stdout == "nothing to do: the database is up to date\n"
