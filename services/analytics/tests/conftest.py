@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from pydantic import SecretStr
 from tests.support.analytics import Replicas
-from tests.support.clickhouse import running_server
+from tests.support.clickhouse import drop, running_server
 
 from analytics.app import create_app
 from analytics.clickhouse import ClickHouse
@@ -115,12 +115,13 @@ def as_record(grant: tuple[str, bytes]) -> AsRecord:
 
 
 @pytest.fixture
-def clickhouse(request: pytest.FixtureRequest, clickhouse: tuple[str, str]) -> tuple[str, str]:
+def clickhouse(request: pytest.FixtureRequest, clickhouse: tuple[str, str]) -> Iterator[tuple[str, str]]:
     """The DSN and the database of this test's own: in this process, or over HTTP where `--clickhouse` says so."""
     where: str = request.config.getoption("--clickhouse")
-    if where == "chdb":
-        return clickhouse
-    return request.getfixturevalue("_server") if where == "http" else where, clickhouse[1]
+    in_process, name = clickhouse
+    dsn = in_process if where == "chdb" else request.getfixturevalue("_server") if where == "http" else where
+    yield dsn, name
+    drop(dsn, name)
 
 
 @pytest.fixture
@@ -197,10 +198,11 @@ def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def remote(_server: str) -> AsyncIterator[ClickHouse]:
     """A fresh database of an engine in another process, reached over HTTP."""
-    database = ClickHouse(_server, f"test_{new_id().hex}")
+    database = ClickHouse(_server, name := f"test_{new_id().hex}")
     await database.migrate()
     yield database
     await database.close()
+    drop(_server, name)
 
 
 @pytest.fixture
