@@ -39,6 +39,34 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "the session's origin",
+        "services/gateway/gateway/tokens.py",
+        "            check_origin(request)\n",
+        "            assert request.method\n",
+        f"{GATEWAY_TESTS}/test_sessions.py::test_nothing_is_changed_from_elsewhere",
+    ),
+    Mutant(
+        "the port in the origin",
+        "services/gateway/gateway/cookies.py",
+        'origin.partition("://")[2] == request.headers.get("host")',
+        'origin.split(":")[1] == "//" + request.headers.get("host", "").partition(":")[0]',
+        f"{GATEWAY_TESTS}/test_sessions.py::test_nothing_is_changed_from_elsewhere",
+    ),
+    Mutant(
+        "the session's end",
+        "libs/common/common/identity.py",
+        "        if time.time() >= expires_at:\n",
+        "        if expires_at < 0:\n",
+        f"{GATEWAY_TESTS}/test_sessions.py::test_it_ends_after_its_time",
+    ),
+    Mutant(
+        "the first execution in a list",
+        "services/analytics/analytics/queries/run_page.sql",
+        "(1 - finished, place)) AS first",
+        "(1 - finished, -place.1)) AS first",
+        f"{ANALYTICS_TESTS}/test_listing.py::test_each_figure_counts_the_runs_that_are_listed_for_it",
+    ),
+    Mutant(
         "the journal read",
         "services/runner/runner/lane.py",
         "        self._past = await self._read_journal(oldest)\n",

@@ -23,7 +23,7 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.main import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE
 
 from common.contracts.registry import parse_examples
 from common.edge import Edge, completed
@@ -141,11 +141,13 @@ def service_app(
     denied: Denied | None = None,
     answer: ErrorAnswer = in_one_shape,
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    alive: Ready | None = None,
 ) -> FastAPI:
     """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
     `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
-    `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
+    `ready` raises while it is not, `alive` once only a restart helps. `denied` writes down who was refused, which is
+    logged and counted anyway.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call] # each would come with a second series that nothing reads
     BUILD.labels(title.rpartition(" ")[2], version("tallyrun-common")).set(1)
@@ -158,6 +160,8 @@ def service_app(
 
     @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
+        if alive is not None:
+            await alive()
         return {"status": "live"}
 
     @app.get("/health/ready", tags=[PROBES])

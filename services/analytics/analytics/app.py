@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         if not consumer.running():
             raise Unavailable("the consumer is not connected", retry_after=1)
 
-    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
+    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES, alive=consumer.heartbeat.check)
 
     def stored() -> int:
         return watermark.read_up_to

@@ -119,7 +119,7 @@ def question_of(asked: UsageAsked, now: int) -> Question:
         days=days,
         by=tuple(_suited(Dimension.parse(text), days) for text in asked.by),
         filters={name: getattr(asked, name) for name in FILTERS},
-        labels=dict(map(_label, asked.label)),
+        labels=dict(map(label_of, asked.label)),
         top=asked.top,
     )
 
@@ -136,7 +136,8 @@ def _days(asked: UsageAsked, now: int) -> Days:
     return Days(asked.from_ or last - timedelta(days=PERIOD_DAYS[asked.period] - 1), last, zone)
 
 
-def _label(text: str) -> tuple[str, str]:
+def label_of(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE, or raise `InvalidRequest`."""
     name, given, value = text.partition("=")
     if not name or not given:
         raise InvalidRequest(f"label: '{text[:64]}' is not NAME=VALUE")

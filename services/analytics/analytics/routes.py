@@ -17,7 +17,7 @@ from analytics.overview import Overviews
 from analytics.product import Products
 from analytics.reprice import Repricing
 from analytics.retention import Kept
-from analytics.runs import Runs, RunStatus
+from analytics.runs import Runs
 from analytics.usage import Usages
 from common.callers import Callers
 from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, RunPage, Success, UsageCount
@@ -26,13 +26,13 @@ from common.contracts.outcomes_v1 import OutcomeGiven, RecordedOutcome
 from common.contracts.overview_v1 import Overview
 from common.contracts.product_v1 import ProductUse
 from common.contracts.reprice_v1 import RepriceAsked, RepricePage
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.contracts.runs_v1 import LATEST, Millis, Name
 from common.contracts.usage_v1 import ExportAsked, Latency, Usage, UsageAsked
 from common.http import json_response, streamed
 from common.singleflight import Singleflight
 
 AUDIENCE = "analytics"
-LARGEST_PAGE = 200
 LARGEST_BATCH_PAGE = 5000
 
 Limit = Annotated[int, Query(ge=1, le=LARGEST_BATCH_PAGE)]
@@ -58,14 +58,8 @@ def _about_runs(router: APIRouter, database: Database, overviews: Overviews, run
         return json_response(await flights.ask((workspace, period), answer))
 
     @router.get("/runs", response_model=Success[RunPage])
-    async def page(
-        workspace: UUID,
-        limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
-        cursor: str | None = None,
-        status: RunStatus | None = None,
-        model: str | None = None,
-    ) -> Response:
-        return json_response(Success(data=await runs.page(workspace, limit, cursor, status, model)).encode())
+    async def page(workspace: UUID, asked: Annotated[RunsAsked, Query()]) -> Response:
+        return json_response(Success(data=await runs.page(workspace, asked)).encode())
 
     @router.get("/runs/{run_id}", response_model=Success[RunDetail])
     async def detail(workspace: UUID, run_id: UUID, accepted_at: Millis | None = None) -> Response:

@@ -5,27 +5,21 @@ import binascii
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from analytics import views
 from analytics.database import Database
-from analytics.hours import DAY, HOUR, LAST, hour_of
-from common.admission import NEWEST_MS
+from analytics.hours import LAST, hour_of
+from analytics.listing import Listing, listing_of
 from common.contracts.answers_v1 import RunDetail, RunPage, RunSummary
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.errors import InvalidRequest, NotFound, Unavailable
 from common.ids import now_ms
-
-RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
 
 WAIT_SECONDS = 2.0
 APPENDED_WITHIN_MS = 30_000
 """A request is appended this soon after the time its id gives it, clocks that differ included."""
-
-WINDOWS = (HOUR, DAY, 31 * DAY, LAST)
-"""How far back a page is looked for, in seconds: as a rule the last hour has it, and nothing older is read."""
-
-_LAST_ID = UUID(int=2**128 - 1)
 
 Row = dict[str, Any]
 
@@ -65,27 +59,18 @@ class Runs:
         self._reading = reading
         self._clock = clock
 
-    async def page(
-        self, workspace: UUID, limit: int, cursor: str | None, status: RunStatus | None, model: str | None
-    ) -> RunPage:
+    async def page(self, workspace: UUID, asked: RunsAsked) -> RunPage:
         """Return at most `limit` runs, the newest first, and the cursor of the page after them."""
-        before = Place.decode(cursor) if cursor else Place(self._clock() + NEWEST_MS, _LAST_ID)
-        found = await self._places(workspace, before, limit + 1, status or "", model or "")
-        places = found[:limit]
+        listing = listing_of(asked, self._clock(), Place.decode(asked.cursor) if asked.cursor else None)
+        found = await self._places(workspace, listing, asked.limit + 1)
+        places = found[: asked.limit]
         runs = await self._summaries(workspace, places)
-        return RunPage(runs=runs, next_cursor=places[-1].encode() if len(found) > limit else None)
+        return RunPage(runs=runs, next_cursor=places[-1].encode() if len(found) > asked.limit else None)
 
-    async def _places(self, workspace: UUID, before: Place, limit: int, status: str, model: str) -> list[Place]:
+    async def _places(self, workspace: UUID, listing: Listing, limit: int) -> list[Place]:
         rows: list[Row] = []
-        to = hour_of(before.accepted_at)
-        for window in WINDOWS:
-            rows = await self._database.rows(
-                "run_page",
-                workspace=workspace,
-                **{"from": max(0, to - window), "to": to, "status": status, "model": model, "limit": limit},
-                before_at=before.accepted_at,
-                before_id=before.run_id,
-            )
+        for window in listing.windows():
+            rows = await self._database.rows("run_page", workspace=workspace, limit=limit, **window)
             if len(rows) == limit:
                 break
         return [Place(row["accepted_at"], row["run_id"]) for row in rows]

@@ -59,9 +59,9 @@ class Analytics:
         path = f"/workspaces/{workspace_id}/runs/{run_id}/outcome"
         return await self._client.call("POST", path, body=given.model_dump_json().encode())
 
-    async def runs(self, workspace_id: UUID, filters: dict[str, str]) -> bytes:
-        """Return one page of runs as JSON; the filters are limit, cursor, status and model."""
-        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)
+    async def runs(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
+        """Return one page of runs as JSON; what is asked for are the fields of `RunsAsked`, lists by repetition."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=asked)
 
     async def run(self, workspace_id: UUID, run_id: UUID, accepted_at: int | None) -> bytes:
         """Return one run's JSON, or raise `NotFound` once it cannot turn up any more.

@@ -201,6 +201,11 @@ class Runner:
         if not self.consumer.connected:
             raise Unavailable("the runner has not joined its group")
 
+    async def alive(self) -> None:
+        """Raise `Unavailable` while the consumer hangs. Halted, it waits for an operator: a restart would not help."""
+        if not self._halt.halted:
+            await self.consumer.heartbeat.check()
+
 
 def create_app(settings: RunnerSettings, provider_settings: ProviderSettings) -> FastAPI:
     """Return the runner's HTTP side; its life is the runner's."""
@@ -218,4 +223,8 @@ def create_app(settings: RunnerSettings, provider_settings: ProviderSettings) ->
             raise Unavailable("the runner is starting")
         await runner.ready()
 
-    return service_app("Tallyrun runner", lifespan, ready, MAX_BODY_BYTES)
+    async def alive() -> None:
+        if runner is not None:
+            await runner.alive()
+
+    return service_app("Tallyrun runner", lifespan, ready, MAX_BODY_BYTES, alive=alive)

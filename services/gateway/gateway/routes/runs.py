@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from common.contracts.answers_v1 import Answer, RunDetail, RunPage, Success
 from common.contracts.outcomes_v1 import OutcomeGiven, RecordedOutcome
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.errors import NotFound, RunFailed
 from common.http import error_response, json_response
 from gateway.analytics import Analytics
@@ -20,8 +21,6 @@ from gateway.tokens import Caller, Tokens
 
 NAMED_VERSION = 5
 """Of UUIDs that their callers named; any other id carries its time."""
-
-RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
 
 
 class AcceptedAnswer(Answer):
@@ -78,19 +77,10 @@ class RunRoutes:
         except RunFailed as error:  # the run's own end, and its answer for ever; other errors say nothing about it
             return error_response(error)
 
-    async def list(
-        self,
-        request: Request,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(max_length=512)] = None,
-        status: RunStatus | None = None,
-        model: Annotated[str | None, Query(max_length=256)] = None,
-    ) -> Response:
-        """Answer a page of runs, newest first."""
+    async def list(self, request: Request, _: Annotated[RunsAsked, Query()]) -> Response:
+        """Answer a page of runs, newest first: of any days, of those that pass the filters."""
         caller = await self._tokens.caller(request, "viewer")
-        filters = {"limit": str(limit), "cursor": cursor, "status": status, "model": model}
-        asked = {name: value for name, value in filters.items() if value is not None}
-        return json_response(await self._analytics.runs(caller.workspace_id, asked))
+        return json_response(await self._analytics.runs(caller.workspace_id, request.query_params.multi_items()))
 
     async def show(self, request: Request, run_id: UUID) -> Response:
         """Answer one run, whole."""

@@ -34,12 +34,12 @@ class LimitTable:
 
     async def limits(self, workspace_id: UUID) -> Limits:
         """Return what the operator set for this workspace; raise `NotFound` where there is no such workspace."""
-        known = select(WorkspaceLimitsRow).select_from(Workspace).outerjoin(WorkspaceLimitsRow)
+        known = select(Workspace.id, WorkspaceLimitsRow).outerjoin(WorkspaceLimitsRow)
         async with self._session() as session:
             found = (await session.execute(known.where(Workspace.id == workspace_id))).one_or_none()
         if found is None:
             raise NotFound(f"no such workspace: {workspace_id}")
-        row = found[0]
+        row = found[1]
         return Limits() if row is None else Limits(**{name: getattr(row, name) for name in NAMES})
 
     async def set_limits(self, workspace_id: UUID, limits: Limits) -> None:
