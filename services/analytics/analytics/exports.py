@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
+from math import ceil
 from typing import Any
 from uuid import UUID
 
-from analytics.database import Database
+from analytics.database import Writing
 from analytics.parquet import Parquet
 from analytics.question import Question, question_of
 from analytics.spans import Stretch, stretches
@@ -29,7 +30,7 @@ NOTHING = Stretch(0, 1, 0)
 class Exports:
     """Writes one workspace's runs at a time; what lies in memory is a page."""
 
-    def __init__(self, database: Database, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, database: Writing, clock: Callable[[], int] = now_ms) -> None:
         self._database = database
         self._clock = clock
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -62,14 +63,16 @@ class Exports:
         asked = {"workspace": workspace, **question.parameters(question.days)}
         everywhere = {"first_place": 0, "last_place": LAST_PLACE}
         yield await self._written("export_focus", "CSVWithNames", NOTHING, asked | everywhere)
-        async for hour in _whole_hours(self._stretches(workspace, question, PAGE)):
-            for first, last in _shares(1 + hour.executions // PAGE):
+        async for hours in self._stretches(workspace, question, PAGE, whole_hours=True):
+            for first, last in _shares(ceil(hours.executions / PAGE)):
                 places = {"first_place": first, "last_place": last}
-                yield await self._written("export_focus", "CSV", hour, asked | places)
+                yield await self._written("export_focus", "CSV", hours, asked | places)
 
-    def _stretches(self, workspace: UUID, question: Question, most: int) -> AsyncIterator[Stretch]:
-        days = question.days
-        return stretches(self._database, workspace, days.start * 1000, days.end * 1000, most)
+    def _stretches(
+        self, workspace: UUID, question: Question, most: int, *, whole_hours: bool = False
+    ) -> AsyncIterator[Stretch]:
+        since, until = question.days.start * 1000, question.days.end * 1000
+        return stretches(self._database, workspace, since, until, most, whole_hours=whole_hours)
 
     async def _written(self, query: str, fmt: str, stretch: Stretch, asked: dict[str, Any]) -> bytes:
         async with self._turns:
@@ -83,18 +86,6 @@ class Exports:
         middle = (stretch.since + stretch.until) // 2
         halves = stretch._replace(until=middle), stretch._replace(since=middle)
         return [part for half in halves for part in await self._fitting(workspace, half)]
-
-
-async def _whole_hours(parts: AsyncIterator[Stretch]) -> AsyncIterator[Stretch]:
-    """Join the parts of an hour: a charge is of a whole one."""
-    whole: Stretch | None = None
-    async for part in parts:
-        if whole is not None and part.parameters()["from"] != whole.parameters()["to"]:
-            yield whole
-            whole = None
-        whole = part if whole is None else Stretch(whole.since, part.until, whole.executions + part.executions)
-    if whole is not None:
-        yield whole
 
 
 def _shares(count: int) -> list[tuple[int, int]]:

@@ -23,16 +23,19 @@ class Stretch(NamedTuple):
         return {"since": self.since, "until": self.until, "from": first, "to": last}
 
 
-async def stretches(database: Database, workspace: UUID, since: int, until: int, most: int) -> AsyncIterator[Stretch]:
+async def stretches(
+    database: Database, workspace: UUID, since: int, until: int, most: int, *, whole_hours: bool = False
+) -> AsyncIterator[Stretch]:
     """Yield those stretches of [since, until) that have runs, in order: of `most` executions, or of a single second.
 
     All executions of a run lie in the same one, since they carry the same time. None spans two months: what is inserted
-    for one stretch falls into one partition, and so appears at once.
+    for one stretch falls into one partition, and so appears at once. With `whole_hours` a full hour stands alone.
     """
     asked = {"workspace": workspace, "since": since, "until": until}
     joined: Stretch | None = None
     for hour in await _counted(database, "hours_with_runs", HOUR_MS, **asked):
-        for part in await _seconds(database, workspace, hour) if hour.executions > most else (hour,):
+        full = hour.executions > most and not whole_hours
+        for part in await _seconds(database, workspace, hour) if full else (hour,):
             if joined is not None and not _fit(joined, part, most):
                 yield joined
                 joined = None
