@@ -143,7 +143,9 @@ def _cost(model: Model, usage: Usage) -> Cost:
         "cached_input": usage.cached * model.cached / MILLION,
         "output": usage.output * model.output / MILLION,
     }
-    return Cost(priced=True, total=sum(parts.values(), Decimal(0)), components=parts, catalogue="list prices")
+    saved = usage.cached * (model.plain - model.cached) / MILLION
+    total = sum(parts.values(), Decimal(0))
+    return Cost(priced=True, total=total, components=parts, catalogue="list prices", cache_savings=saved)
 
 
 def _failed(began: int, latency: int, chance: random.Random) -> dict[str, Any]:
