@@ -43,7 +43,8 @@ async def fill(path: Path, name: str, runs: int) -> None:
         for _ in range(BURSTS):
             begin = now - draw.randrange(1, YEAR_MS // 3_600_000) * 3_600_000
             await _year(database, workspace, begin, 3_600_000, EACH // BURSTS)
-    for [month] in await _rows(database, "SELECT DISTINCT toYYYYMM(hour) AS month FROM runs ORDER BY month"):
+    months = await _rows(database, "SELECT DISTINCT toYYYYMM(hour) AS month FROM runs ORDER BY month DESC LIMIT 2")
+    for [month] in months:  # requests of older runs change nothing that is asked
         await execute(database, "history_accepted", month=month)
     await seal(database)
     await database.close()

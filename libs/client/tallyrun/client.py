@@ -211,7 +211,7 @@ class Client:
                 return
 
     def export(
-        self, kind: Kind = "csv", days: Days = THIRTY_DAYS, *, texts: bool = False, **filters: Sequence[str]
+        self, kind: Kind | str = "csv", days: Days = THIRTY_DAYS, *, texts: bool = False, **filters: Sequence[str]
     ) -> Iterator[bytes]:
         """Yield the runs of some days as a file, in pieces; what is cut off raises `Unreachable`.
 

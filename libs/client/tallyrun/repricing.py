@@ -40,7 +40,7 @@ class Reprice:
     """
 
     days: Days = THIRTY_DAYS
-    catalogue: Literal["installed", "recorded"] = "installed"
+    catalogue: str = "installed"
     discounts: Mapping[str, Decimal] = field(default_factory=dict)
     reason: str = ""
 

@@ -1,11 +1,16 @@
 """HTTP, as every service speaks it: one error shape, health, metrics, body limits; and calls between services."""
 
+import asyncio
 import gc
 import logging
 import os
+import socket
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,9 +20,10 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.config import STARTUP_FAILURE
 
 from common.contracts.registry import parse_examples
 from common.edge import Edge, completed
@@ -33,15 +39,18 @@ from common.errors import (
     Unavailable,
     from_wire,
 )
+from common.observed import Observed
 from common.openapi import PROBES, documented
 from common.redaction import SECRETS
+from common.telemetry import TRACING, trace_headers
 
 log = logging.getLogger(__name__)
 
 DISCARDED_BYTES = 64 * 1024 * 1024
 """At most so much of a refused body is read to its end; the sender of more may lose the answer."""
 
-DENIED = Counter("tallyrun_denied", "Requests refused for who sent them", ["code"])
+DENIED = Counter("tallyrun_denied_requests", "Requests refused for who sent them", ["code"])
+BUILD = Gauge("tallyrun_build_info", "1, with the service and its version as labels", ["service", "version"])
 
 Ready = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -50,6 +59,8 @@ LONGEST_PATH = 256
 
 STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
 """Seconds. A stream may take as long as it likes, as long as it goes on."""
+LEAVING_SECONDS = 0.5
+"""Long enough for busy callers, which are those that would lose a request; little enough for who waits for the stop."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,7 @@ def error_headers(error: TallyrunError) -> dict[str, str]:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.run_id is not None:
         headers["x-should-retry"] = "false"
-    return headers
+    return {**headers, **error.headers}
 
 
 def in_one_shape(_: Scope, error: TallyrunError) -> Response:
@@ -130,20 +141,27 @@ def service_app(
     denied: Denied | None = None,
     answer: ErrorAnswer = in_one_shape,
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    alive: Ready | None = None,
 ) -> FastAPI:
     """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
     `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
-    `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
+    `ready` raises while it is not, `alive` once only a restart helps. `denied` writes down who was refused, which is
+    logged and counted anyway.
     """
-    app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
+    disable_created_metrics()  # type: ignore[no-untyped-call] # each would come with a second series that nothing reads
+    BUILD.labels(title.rpartition(" ")[2], version("tallyrun-common")).set(1)
+    app = FastAPI(title=title, lifespan=_traced(lifespan), redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
     app.add_middleware(Edge)
+    app.add_middleware(Observed)
     _answer_errors(app, denied, answer)
     documented(app)
 
     @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
+        if alive is not None:
+            await alive()
         return {"status": "live"}
 
     @app.get("/health/ready", tags=[PROBES])
@@ -156,6 +174,20 @@ def service_app(
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _traced(lifespan: Lifespan) -> Lifespan:
+    """Send the last spans once everything has ended: the signal that stops a service ends its process at once."""
+
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        finally:
+            await TRACING.close()
+
+    return traced
 
 
 def _answer_errors(app: FastAPI, denied: Denied | None, answer: ErrorAnswer) -> None:
@@ -282,7 +314,7 @@ def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests that run for at most `drain_seconds`."""
     parse_examples()
     gc.freeze()  # what the imports made lives for ever: walking it again and again took a third of an accept's CPU
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -293,6 +325,27 @@ def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
         proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
         timeout_graceful_shutdown=drain_seconds,
     )
+    server = _Leaving(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _Leaving(uvicorn.Server):
+    """Says with each answer, for a moment before it goes, that it is the last one of its connection.
+
+    A connection that is closed in the very moment when its caller sends the next request loses that request.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let callers leave, then finish what runs."""
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        until = time.monotonic() + LEAVING_SECONDS
+        # The server tells nobody of connections that end.
+        while self.server_state.connections and time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
 
 class ServiceClient:
@@ -321,16 +374,22 @@ class ServiceClient:
     ) -> bytes:
         """Return the answer's body; raise `Unavailable` where the service cannot be reached, or takes longer."""
         timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
+        with TRACING.span(f"{method} {self._audience}", "client"):
+            answer, content = await self._asked(method, path, body, params, timeout)
+            if answer.status >= 400:
+                raise self._refusal(answer, content)
+        return content
+
+    async def _asked(
+        self, method: str, path: str, body: bytes | None, params: Params, timeout: aiohttp.ClientTimeout
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         try:
             async with self._started().request(
                 method, self._base_url + path, data=body, params=params, headers=self._headers(), timeout=timeout
             ) as answer:
-                content = await answer.read()
+                return answer, await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
-        if answer.status >= 400:
-            raise self._refusal(answer, content)
-        return content
 
     async def stream(self, path: str, *, params: Params = None) -> AsyncIterator[bytes]:
         """Yield an answer's body as it comes; raise `Unavailable` where the service is not reached, or breaks off."""
@@ -361,7 +420,7 @@ class ServiceClient:
 
     def _headers(self) -> dict[str, str]:
         token = self._speaker.service_token(self._audience)
-        return {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        return {"authorization": f"Bearer {token}", "content-type": "application/json", **trace_headers()}
 
 
 def bearer(request: Request) -> str:

@@ -23,6 +23,7 @@ from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
 from analytics.usage import Usages
+from analytics.waiting import WaitingRuns, waiting_routes
 from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(clickhouse.close)
-            await clickhouse.migrate()
+            await clickhouse.prepare(migrate=settings.migrate_on_start)
             await retain(clickhouse, settings.text_retention_days, settings.run_retention_days)
             await repricing.finish()
             await declare_topics(kafka, settings.kafka_replication)
@@ -80,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         if not consumer.running():
             raise Unavailable("the consumer is not connected", retry_after=1)
 
-    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
+    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES, alive=consumer.heartbeat.check)
 
     def stored() -> int:
         return watermark.read_up_to
@@ -91,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
     usages = Usages(clickhouse, stored, call_ms=call_ms)
     products, kept = Products(clickhouse, usages), Kept(settings.run_retention_days)
     app.include_router(routes(callers, clickhouse, overviews, runs, batches))
+    app.include_router(waiting_routes(callers, WaitingRuns(clickhouse, stored)))
     app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products, kept))
     app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
     app.include_router(reprice_routes(callers, repricing))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
@@ -14,9 +14,10 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
-from analytics import cluster
+from analytics import cluster, schema
 from analytics.cluster import Cluster
 from analytics.database import BadDataError, Table
+from analytics.telemetry import QUERIES
 from common.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ _BAD_VALUES = ("ARGUMENT_OUT_OF_BOUND", "UNKNOWN_ELEMENT_OF_ENUM", "TYPE_MISMATC
 
 T = TypeVar("T")
 
+_timed = cache(QUERIES.labels)
+
 
 class ClickHouse:
     """Runs the queries of `queries/*.sql`, each in a thread with a client of its own."""
@@ -72,13 +75,21 @@ class ClickHouse:
         self._local = threading.local()
         self._clients: list[Client] = []
 
-    async def migrate(self) -> None:
-        """Create the database and apply the migrations that it lacks, in the order of their numbers."""
-        await self._run(self._migrate)
+    async def migrate(self) -> list[str]:
+        """Create the database, apply the migrations that it lacks in the order of their numbers, and return these."""
+        return await self._run(lambda: schema.bring_up(self._whole_database()))
+
+    async def prepare(self, *, migrate: bool) -> None:
+        """Make sure of the tables; raise `SchemaMismatch` where they may not be brought up (`migrate`) and must be."""
+        if migrate:
+            await self.migrate()
+        else:
+            await self._run(lambda: schema.check(self._whole_database()))
 
     async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return what the query answers."""
-        return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
+        with _timed(query).time():
+            return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
 
     async def written(self, query: str, fmt: str, **parameters: Any) -> bytes:
         """Return what the query answers, whole, as the engine writes it in this format."""
@@ -86,7 +97,8 @@ class ClickHouse:
 
     async def execute(self, query: str, **parameters: Any) -> None:
         """Run a query that answers nothing, or several."""
-        await self._run(lambda: self._commands(_sql(query), parameters))
+        with _timed(query).time():
+            await self._run(lambda: self._commands(_sql(query), parameters))
 
     async def catch_up(self, *tables: str) -> None:
         """Return once every replica has what was acknowledged of these tables; without replicas there is nothing to do.
@@ -135,21 +147,47 @@ class ClickHouse:
         self._clients.append(client)
         return client
 
-    def _migrate(self) -> None:
+    def _whole_database(self) -> "Statements":
         on = f" {self._cluster.on}" if self._cluster else ""
         self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`{on}")
-        self._commands(_sql("create_migrations"))
-        applied = {name for (name,) in self._client.query(_sql("migrations")).result_rows}
-        for name, statements in _migrations():
-            if name not in applied:
-                for statement in statements:
-                    self._commands(statement)
-                self._client.command(_sql("record_migration"), {"name": name})
+        return Statements(lambda: self._client, self._commands)
 
     def _commands(self, script: str, parameters: dict[str, Any] | None = None) -> None:
-        for statement in _statements(script.replace("{table:Identifier}", str((parameters or {}).get("table")))):
+        """Carry out a script's statements, each as it reads where this is a cluster."""
+        text = script.replace("{table:Identifier}", str((parameters or {}).get("table")))
+        for statement in schema.statements(text):
             for each in self._cluster.statements(statement) if self._cluster else [statement]:
                 self._client.command(each, parameters)
+
+
+class Statements:
+    """What migrations are carried out by (see `analytics.schema`)."""
+
+    def __init__(self, client: Callable[[], Client], commands: Callable[..., None]) -> None:
+        self._client = client
+        self._commands = commands
+
+    def execute(self, statement: str) -> None:
+        """Carry out a statement."""
+        self._commands(statement)
+
+    def command(self, query: str, **parameters: Any) -> None:
+        """Carry out a named one."""
+        self._commands(_sql(query), parameters)
+
+    def column(self, query: str) -> list[Any]:
+        """Return a named query's first column."""
+        return [row[0] for row in self._client().query(_sql(query)).result_rows]
+
+    def attempt(self, query: str, **parameters: Any) -> bool:
+        """Carry out a named one; False if its table is there already, or is not there any more."""
+        try:
+            self.command(query, **parameters)
+        except Error as error:
+            if error.name not in ("TABLE_ALREADY_EXISTS", "UNKNOWN_TABLE"):
+                raise
+            return False
+        return True
 
 
 def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
@@ -165,14 +203,3 @@ def _sql(query: str) -> str:
     """Return the query; `{{name}}` in it stands for another one."""
     text = (files("analytics") / "queries" / f"{query}.sql").read_text()
     return re.sub(r"\{\{(\w+)\}\}", lambda name: _sql(name[1]).strip(), text)
-
-
-def _migrations() -> Iterator[tuple[str, list[str]]]:
-    """Yield each migration's name and statements; a statement ends with a semicolon at the end of a line."""
-    scripts = (path for path in (files("analytics") / "migrations").iterdir() if path.name.endswith(".sql"))
-    for path in sorted(scripts, key=lambda path: path.name):
-        yield path.name, _statements(path.read_text())
-
-
-def _statements(script: str) -> list[str]:
-    return [part for part in script.split(";\n") if part.strip()]

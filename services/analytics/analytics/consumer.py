@@ -10,11 +10,13 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.ingest import Refused
-from analytics.telemetry import REJECTED, STORED
+from analytics.telemetry import REJECTED, STORED, WAITS
+from analytics.traced import storing
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
 from common.errors import Unavailable
+from common.heartbeat import Heartbeat
 from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, member_timeouts, stop_consumer
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Consumer:
         self._store = store
         self._publisher = publisher
         self._consumer: AIOKafkaConsumer | None = None
+        self.heartbeat = Heartbeat()
 
     def running(self) -> bool:
         """Whether it is a member that may read."""
@@ -61,6 +64,7 @@ class Consumer:
     async def run(self) -> None:
         """Read for ever; a session that fails is followed by another."""
         while True:
+            self.heartbeat.beat()
             try:
                 await self._session()
             except Exception:  # nothing may end it: what is not read is not counted
@@ -89,12 +93,14 @@ class Consumer:
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> bool:
         """Store and commit what there is; whether there was something."""
+        self.heartbeat.beat()
         records = await _collect(consumer)
         if not records:
             return False
-        for refused in await self._stored(records):
-            await self._set_aside(refused)
-        await _commit(consumer, records)
+        with storing(records):
+            for refused in await self._stored(records):
+                await self._set_aside(refused)
+            await _commit(consumer, records)
         STORED.inc(len(records))
         return True
 
@@ -102,9 +108,11 @@ class Consumer:
         """Store; wait as long as the database is away."""
         pause = FIRST_PAUSE
         while True:
+            self.heartbeat.beat()
             try:
                 return await self._store.store(records)
             except Unavailable:
+                WAITS.inc()
                 log.warning("a batch waits for the database", extra={"records": len(records), "pause": pause})
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,7 +1,7 @@
 """What becomes of a batch of records: rows, marks on the hours they change, or nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -108,7 +108,7 @@ class Ingest:
                 refused += await self._insert_batch(batch)
         return refused
 
-    async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncIterator[Batch]:
+    async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncGenerator[Batch]:
         """Yield shares of the records, sorted; the next is being sorted while one is being inserted."""
         shares = [records[first : first + AT_ONCE] for first in range(0, len(records), AT_ONCE)]
         following = [asyncio.to_thread(self._sort, share) for share in shares]

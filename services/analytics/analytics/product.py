@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from analytics.database import Database
-from analytics.money import EXACT, mean
+from analytics.money import mean
 from analytics.question import Question, question_of
 from analytics.usage import Usages
 from common.contracts.answers_v1 import Period
@@ -17,7 +17,7 @@ from common.ids import now_ms
 
 Row = dict[str, Any]
 
-NOBODY: Row = {"users": 0, "unnamed_cost": Decimal(0)}
+NOBODY: Row = {"users": 0, "named_cost": Decimal(0), "unnamed_cost": Decimal(0)}
 
 
 class Products:
@@ -44,7 +44,6 @@ class Products:
 
 def _product(usage: Usage, models: list[ModelUsed], users: dict[str, Row]) -> ProductUse:
     everybody = users.get("", NOBODY)
-    of_users = EXACT.subtract(usage.totals.cost, everybody["unnamed_cost"])
     return ProductUse(
         start=usage.start,
         end=usage.end,
@@ -54,7 +53,7 @@ def _product(usage: Usage, models: list[ModelUsed], users: dict[str, Row]) -> Pr
         users=everybody["users"],
         cost=usage.totals.cost,
         cost_without_user=everybody["unnamed_cost"],
-        cost_per_user=mean(of_users, everybody["users"]) if everybody["users"] else None,
+        cost_per_user=mean(everybody["named_cost"], everybody["users"]) if everybody["users"] else None,
         models=models,
         source=usage.source,
         read_up_to=usage.read_up_to,

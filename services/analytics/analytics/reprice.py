@@ -79,7 +79,8 @@ class Repricing:
         if asked.apply and asked.cursor is None:
             await self.finish(workspace)
         tally, prices, ends = Tally(), Prices(self._catalogues, asked), time.monotonic() + PAGE_SECONDS
-        following, enough = None, False
+        following: int | None = None
+        enough = False
         async for stretch in stretches(self._database, workspace, since, days.end * 1000, PAGE):
             if enough:
                 following = stretch.since

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from analytics import clickhouse as adapter
+from analytics import schema
 from analytics.clickhouse import ClickHouse
 from analytics.cluster import ON_EVERY_NODE, SETTINGS, Cluster
 from analytics.retention import OF_RUNS
@@ -16,9 +17,9 @@ ON = "ON CLUSTER 'main'"
 
 def _originals() -> Iterator[str]:
     yield adapter._sql("create_migrations")
-    for _, statements in adapter._migrations():
+    for _, statements in schema.migrations():
         yield from statements
-    yield from adapter._statements(adapter._sql("retain_texts") % {"days": 90})
+    yield from schema.statements(adapter._sql("retain_texts") % {"days": 90})
 
 
 ORIGINALS = [re.sub(r"^\s*--[^\n]*\n", "", text, flags=re.MULTILINE).strip() for text in _originals()]

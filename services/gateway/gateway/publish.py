@@ -9,6 +9,8 @@ from common.contracts.topics import BATCHES_CANCELLED, GENERATIONS, MAX_BODY_BYT
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
+from common.telemetry import TRACING, name_run, record_headers
+from gateway.metrics import PUBLISH_SECONDS
 
 NEWEST = GENERATIONS[-1]
 
@@ -25,17 +27,26 @@ class RequestLog:
         return now_ms() + round(self._seconds * 1000)
 
     async def append(
-        self, request: RunRequested, grant: str, topic: str = NEWEST.requested.name, partition: int | None = None
+        self,
+        request: RunRequested,
+        grant: str,
+        topic: str = NEWEST.requested.name,
+        partition: int | None = None,
+        most_bytes: int | None = None,
     ) -> None:
         """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
         value = request.encode()
+        if most_bytes is not None and len(value) > most_bytes:
+            raise TooLarge(f"the run has {len(value)} bytes, and this workspace's may have {most_bytes}")
         if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
             raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
-        headers = [*request.headers(), (GRANT_HEADER, grant.encode())]
         try:
-            await self._publisher.send(
-                topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
-            )
+            with TRACING.span(f"publish {topic}", "producer") as span, PUBLISH_SECONDS.time():
+                name_run(span, request.run_id, request.workspace_id, request.provider, request.model)
+                headers = [*request.headers(), (GRANT_HEADER, grant.encode()), *record_headers()]
+                await self._publisher.send(
+                    topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
+                )
         except OutcomeUnknown as error:
             error.run_id = str(request.run_id)
             raise

@@ -13,7 +13,7 @@ from gateway.tokens import hashed
 
 async def test_replicas_that_start_together_make_one_workspace_and_one_operator(database: str) -> None:
     stores = [Store(database) for _ in range(5)]
-    await asyncio.gather(*(store.start(hashed("secret")) for store in stores))
+    await asyncio.gather(*(store.start(hashed("secret"), migrate=True) for store in stores))
     (workspace,) = await stores[0].workspaces(None)
     (token,) = await stores[0].tokens(workspace.id)
     assert (workspace.name, token.operator, token.digest) == ("default", True, hashed("secret"))

@@ -4,12 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts import topics
 from common.contracts.topics import MAX_MESSAGE_BYTES, is_bulk
+from common.heartbeat import Heartbeat
 from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
@@ -22,6 +24,8 @@ POLL_RECORDS = 500
 COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
 PULSE_SECONDS = 0.25
+LOOK_SECONDS = 5.0
+LAG_TIMEOUT_SECONDS = 4.0
 
 MOST_INTERACTIVE, MOST_BULK = 15_000, 2_000
 """Records in hand, waiting or running, before their partitions are paused. Interactive ones are read on until a
@@ -74,6 +78,24 @@ class Assignment:
         for tp, lane in lanes.items():
             if (offset := lane.turn(time.monotonic(), full=full)) is not None:
                 self._consumer.seek(tp, offset)
+
+    def in_hand(self, *, bulk: bool) -> int:
+        """Return how many records of the kind are taken in and not finished."""
+        return sum(lane.unfinished for tp, lane in self._lanes.items() if is_bulk(tp.topic) == bulk)
+
+    @property
+    def parked(self) -> int:
+        """How many records are left in the log for later."""
+        return sum(lane.parked for lane in self._lanes.values())
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return how many records of each partition are not finished, by the ends that the broker tells."""
+        ends = await self._consumer.end_offsets(self._lanes)
+        return {tp: max(0, end - (await self._progress(tp))) for tp, end in ends.items()}
+
+    async def _progress(self, tp: TopicPartition) -> int:
+        """Return the oldest unfinished offset; of a partition that delivered nothing yet, where it is read."""
+        return self._lanes[tp].offsets.committable or int(await self._consumer.position(tp))
 
     async def commit(self) -> None:
         """Commit every lane's progress since the last time."""
@@ -155,6 +177,7 @@ class RunConsumer(ConsumerRebalanceListener):
         self._assigned = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._pulse = Pulse(session_seconds)
+        self.heartbeat = Heartbeat()
 
     @property
     def connected(self) -> bool:
@@ -165,6 +188,26 @@ class RunConsumer(ConsumerRebalanceListener):
         """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
         return self._pulse.missed
 
+    def in_hand(self, *, bulk: bool) -> int:
+        """Return how many records of the kind wait here, or are being carried out."""
+        return 0 if self._assignment is None else self._assignment.in_hand(bulk=bulk)
+
+    @property
+    def parked(self) -> int:
+        """How many records are left in the log for later."""
+        return 0 if self._assignment is None else self._assignment.parked
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return how many records of each of its partitions are not finished; of none while the broker is away."""
+        if (assignment := self._assignment) is None:
+            return {}
+        try:
+            async with asyncio.timeout(LAG_TIMEOUT_SECONDS):
+                return await assignment.lag()
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            log.warning("the broker does not tell how far behind this runner is", extra={"kind": type(error).__name__})
+            return {}
+
     async def beat(self) -> None:
         """Watch for such a stall until cancelled: for as long as there are calls under way."""
         await self._pulse.beat()
@@ -172,6 +215,7 @@ class RunConsumer(ConsumerRebalanceListener):
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
         while True:
+            self.heartbeat.beat()
             try:
                 await self._consume()
             except Stalled as error:
@@ -228,7 +272,7 @@ class RunConsumer(ConsumerRebalanceListener):
         watch = SilenceWatch(consumer, member=True)
         while True:
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-            await self._assigned.wait()
+            await self._until_assigned()
             if self.stalled():
                 raise Stalled(f"nothing ran here for more than {self._session_seconds:g} s")
             if self._assignment is not None:
@@ -236,6 +280,14 @@ class RunConsumer(ConsumerRebalanceListener):
                 self._assignment.balance()
             self._gate.check()
             await watch.note(delivered=bool(records))
+
+    async def _until_assigned(self) -> None:
+        """Wait for the group, however long it takes: a broker that is away is no reason to restart this process."""
+        self.heartbeat.beat()
+        while not self._assigned.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._assigned.wait(), LOOK_SECONDS)
+            self.heartbeat.beat()
 
 
 def _topics() -> list[str]:

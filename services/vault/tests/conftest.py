@@ -158,7 +158,7 @@ async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[Store]:
     store = Store(database)
-    await store.prepare()
+    await store.prepare(migrate=True)
     store.audit_with(AuditKey(os.urandom(32)))
     yield store
     await store.close()

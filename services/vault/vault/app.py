@@ -55,7 +55,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(store.close)
             closing.push_async_callback(close, sources)
-            await store.prepare()
+            await store.prepare(migrate=settings.migrate_on_start)
             await unlock(keyring, store, sources)
             store.audit_with(await read_audit_key(keyring, store))
             await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)

@@ -5,10 +5,10 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from common.settings import IdentitySettings, KafkaSettings, ServiceSettings
+from common.settings import IdentitySettings, KafkaSettings, SchemaSettings
 
 
-class KeyringSettings(ServiceSettings):
+class KeyringSettings(SchemaSettings):
     """The database and what opens its keyring: all that the operator's commands need.
 
     At least one master key or a transit server; `vault.sources` says what is good enough.

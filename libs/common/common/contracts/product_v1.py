@@ -29,6 +29,7 @@ class ProductUse(Answer):
 
     `runs_a_day` is a mean over all days of the period. `users` are the different ones that runs name. What runs that
     name none cost, `cost_without_user`, is in no user's: `cost_per_user` is the rest for each user, None without users.
+    These are from the runs themselves, everything else is from `source`.
     """
 
     start: str

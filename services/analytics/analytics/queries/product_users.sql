@@ -1,7 +1,8 @@
--- Users that runs name, and what runs cost that name none: of each day, and of all of them as day ''.
+-- Users that runs name, what their runs cost, and what runs cost that name none: of each day, and of all as day ''.
 SELECT
     if(grouping(hour_day) = 1, '', toString(hour_day)) AS day,
     uniqExactIf(user, user != '') AS users,
+    sumIf(ifNull(cost.total, 0), user != '') AS named_cost,
     sumIf(ifNull(cost.total, 0), user = '') AS unnamed_cost
 FROM (
     SELECT toDate(hour) AS hour_day, user, cost

@@ -19,6 +19,8 @@ from gateway.replay import ReplayClaim
 from gateway.service_grants import ServiceGrant
 from gateway.store.batches import BatchTable
 from gateway.store.files import FileTable
+from gateway.store.limits import LimitTable
+from gateway.store.schema import SCHEMA
 from gateway.store.sessions import engine_for, session_on
 from gateway.store.tables import Base, DenialRow, GrantRow, IdempotencyKey, RunReplay, Token, Workspace
 from gateway.tokens import Caller, Role
@@ -27,7 +29,7 @@ __all__ = ["PRUNING_LOCK", "Store", "Token", "Workspace"]
 
 DEFAULT_WORKSPACE = "default"
 STARTUP_LOCK = 7_411_0001
-"""Any constant: replicas that start together create the tables one after the other."""
+"""Any constant: replicas that start together write the operator down one after the other."""
 
 PRUNING_LOCK = 7_411_0002
 
@@ -41,12 +43,16 @@ class Store:
         self._engine = engine_for(url)
         self.files = FileTable(self._engine)
         self.batches = BatchTable(self._engine)
+        self.limits = LimitTable(self._engine)
 
-    async def start(self, operator_digest: bytes) -> None:
-        """Create what is missing, and make this hash the one operator's token, admin of the default workspace."""
+    async def start(self, operator_digest: bytes, *, migrate: bool) -> None:
+        """Make sure of the tables, and make this hash the one operator's token, admin of the default workspace.
+
+        Raises `SchemaMismatch` where the tables are of another version and may not be brought up (`migrate`).
+        """
+        await SCHEMA.prepare(self._engine.url, migrate=migrate)
         async with self._engine.begin() as connection:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({STARTUP_LOCK})"))
-            await connection.run_sync(Base.metadata.create_all)
             await _register_operator(connection, operator_digest)
 
     async def close(self) -> None:

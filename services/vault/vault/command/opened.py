@@ -37,7 +37,7 @@ async def database(settings: KeyringSettings) -> AsyncIterator[Store]:
     """Connect, and disconnect at the end; raise `Unavailable`."""
     store = Store(settings.database_url.get_secret_value())
     try:
-        await store.prepare()
+        await store.prepare(migrate=settings.migrate_on_start)
         yield store
     finally:
         await store.close()

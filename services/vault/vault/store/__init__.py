@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -16,11 +16,12 @@ from common.ids import now_ms
 from vault.audit_key import CONTEXT as AUDIT_KEY
 from vault.chain import AuditKey, Head
 from vault.keyring import KekRecord
-from vault.store import audit, keyring
+from vault.store import keyring
 from vault.store.audit import AuditReader
 from vault.store.keyring import KeyringTransaction
 from vault.store.keys import Transaction
-from vault.store.tables import KEKS, KEYS, METADATA, VERSIONS
+from vault.store.schema import SCHEMA
+from vault.store.tables import KEKS, KEYS, VERSIONS
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,16 @@ COMMAND_SECONDS = 10
 RECYCLE_SECONDS = 240
 """Less than what network devices leave an idle connection alone for, 350 s at the least of the large clouds."""
 
-SCHEMA_LOCK = 0x7661_756C
-"""'vaul': replicas that start together take turns at creating tables."""
-
 DATA_EXCEPTION = "22"
 """The class of SQLSTATEs that blame the values sent, such as a NUL character in a text."""
+
+
+async def migrate(url: str) -> list[str]:
+    """Bring the database up, and return which migrations were applied; raise `SchemaMismatch` or `Unavailable`."""
+    try:
+        return await SCHEMA.bring_up(url)
+    except (SQLAlchemyError, OSError) as error:
+        raise _translated(error) from error
 
 
 class Store:
@@ -51,12 +57,12 @@ class Store:
         )
         self._audit_key: AuditKey | None = None
 
-    async def prepare(self) -> None:
-        """Create the tables that are missing."""
-        async with self._connection() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
-            await connection.run_sync(METADATA.create_all)
-            await connection.run_sync(audit.METADATA.create_all)
+    async def prepare(self, *, migrate: bool) -> None:
+        """Make sure of the tables; raise `SchemaMismatch` where they may not be brought up (`migrate`) and must be."""
+        try:
+            await SCHEMA.prepare(self._engine.url, migrate=migrate)
+        except (SQLAlchemyError, OSError) as error:
+            raise _translated(error) from error
 
     async def close(self) -> None:
         """Close every connection."""

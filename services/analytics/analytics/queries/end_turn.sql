@@ -1,0 +1,2 @@
+-- The next one may migrate.
+DROP TABLE IF EXISTS migrating SYNC

@@ -1,0 +1,1 @@
+"""The gateway's tables, step by step: one module for each migration, applied in the order of their numbers."""
