@@ -22,7 +22,7 @@ class Dashboard:
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
         self.page.on("request", self._request)
-        self.page.on("response", self.requested.append)
+        self.page.on("response", self._response)
 
     def sign_in_quietly(self, token: str) -> None:
         """Start a session without the form, as its request would."""
@@ -61,6 +61,9 @@ class Dashboard:
         provoked = any(f"status of {status}" in message.text for status in self.expected)
         if message.type in ("error", "warning") and not provoked:
             self.faults.append(f"console: {message.text}")
+
+    def _response(self, response: Response) -> None:
+        self.requested.append(response)
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):

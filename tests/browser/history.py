@@ -15,6 +15,7 @@ from common.ids import new_id
 from common.kafka import Publisher
 
 MILLION = 1_000_000
+AT_ONCE = 100
 UNPRICED = "in-house-finetune-7"
 
 
@@ -143,7 +144,9 @@ def _cost(model: Model, usage: Usage) -> Cost:
         "cached_input": usage.cached * model.cached / MILLION,
         "output": usage.output * model.output / MILLION,
     }
-    return Cost(priced=True, total=sum(parts.values(), Decimal(0)), components=parts, catalogue="list prices")
+    saved = usage.cached * (model.plain - model.cached) / MILLION
+    total = sum(parts.values(), Decimal(0))
+    return Cost(priced=True, total=total, components=parts, catalogue="list prices", cache_savings=saved)
 
 
 def _failed(began: int, latency: int, chance: random.Random) -> dict[str, Any]:
@@ -164,11 +167,15 @@ def _failed(began: int, latency: int, chance: random.Random) -> dict[str, Any]:
 
 
 async def publish(bootstrap: str, events: Sequence[RunCompleted]) -> None:
-    """Append them to the log of completions."""
+    """Append them to the log of completions, some at a time: a broker on a busy machine takes no thousands at once."""
     publisher = Publisher(bootstrap)
     await publisher.start()
+
+    async def send(event: RunCompleted) -> None:
+        await publisher.deliver(COMPLETED.name, event.encode(), key=event.run_id.bytes, headers=event.headers())
+
     try:
-        sends = (publisher.deliver(COMPLETED.name, e.encode(), key=e.run_id.bytes, headers=e.headers()) for e in events)
-        await asyncio.gather(*sends)
+        for start in range(0, len(events), AT_ONCE):
+            await asyncio.gather(*map(send, events[start : start + AT_ONCE]))
     finally:
         await publisher.close()

@@ -40,6 +40,17 @@ def test_the_page_has_nothing_inline() -> None:
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
 
 
+def test_the_drawing_library_is_kept_from_writing_styles() -> None:
+    page, library = (FOLDER / "index.html").read_text(), Assets.load().charts.content.decode()
+    asked = re.findall(
+        r'if\(!document\.getElementById\("(\w{64})"\)\)\{var \w+=document\.createElement\("style"\)', library
+    )
+    assert len(asked) == 1
+    assert f'id="{asked[0]}"' in page
+    assert 'id="plotly.js-style-global" class="no-inline-styles"' in page
+    assert "no-inline-styles" in library
+
+
 async def test_the_page_is_served_under_its_policy_and_asked_for_again(gateway: Gateway) -> None:
     page = await gateway.http.get("/", headers={"authorization": ""})
     assert page.status_code == 200

@@ -11,6 +11,12 @@ export function changeOf(now, before, format) {
   return `${signed(((value - earlier) / earlier) * 100)} against ${format(before)} before`;
 }
 
+/** A change in little space: "+12.5%"; nothing where there is nothing to compare with. */
+export function shortChange(now, before) {
+  const [value, earlier] = [Number(now), Number(before)];
+  return before === null || earlier === 0 ? "–" : signed(((value - earlier) / earlier) * 100);
+}
+
 /** A change between two percentages, in points. */
 export function pointsOf(now, before) {
   if (now === null || before === null || now === undefined || before === undefined) return "nothing to compare with";

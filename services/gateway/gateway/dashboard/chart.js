@@ -4,6 +4,8 @@ import { el, fill } from "./dom.js";
 
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
+const HEIGHT = 290;
+const NARROW = 700;
 let library = null;
 
 /**
@@ -66,7 +68,7 @@ async function drawInto(canvas, { traces, layout }, onpick) {
     return void fill(canvas, el("p", { class: "soft" }, error.message));
   }
   const fresh = !canvas.querySelector(".plotly");
-  await plotly.react(canvas, traces.map(coloured), themed(layout), CONFIG);
+  await plotly.react(canvas, traces.map(coloured), themed(layout, roomForLegend(traces)), CONFIG);
   if (fresh && onpick) canvas.on("plotly_click", ({ points }) => onpick(points[0]));
 }
 
@@ -93,18 +95,21 @@ function coloured(trace) {
   };
 }
 
-function themed({ xaxis = {}, yaxis = {}, ...rest }) {
+/** On a narrow page a legend takes a line for each of its names. */
+const roomForLegend = (traces) => (window.innerWidth < NARROW && traces.length > 2 ? 18 * traces.length : 0);
+
+function themed({ xaxis = {}, yaxis = {}, height = HEIGHT, ...rest }, more) {
   const [ink, soft, line, card] = ["ink", "soft", "line", "card"].map(colour);
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, tickfont: { color: soft }, fixedrange: true, automargin: true };
   return {
     font: { family: FONT, size: 12, color: ink },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 8, r: 8, t: 8, b: 8 },
-    height: 272,
+    margin: { l: 8, r: 8, t: 30, b: 8 },
+    height: height + more,
     hoverlabel: { bgcolor: card, bordercolor: line, font: { family: FONT, color: ink } },
     hovermode: "x unified",
-    legend: { orientation: "h", y: -0.16, x: 0, font: { color: soft } },
+    legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", traceorder: "normal", font: { color: soft } },
     bargap: 0.22,
     dragmode: false,
     ...rest,

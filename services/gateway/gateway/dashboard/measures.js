@@ -14,7 +14,7 @@ export const MEASURES = {
   unpricedRuns: { title: "Unpriced runs", format: count, sum: true },
   repeatedExecutions: { title: "Repeats", format: count, sum: true },
   avgCost: { title: "Cost per run", format: money, exact: exactMoney, axis: { tickprefix: "$", hoverformat: ",.6~f" } },
-  avgLatency: { title: "Mean latency", format: duration, axis: { ticksuffix: " ms" } },
+  avgLatency: { title: "Mean latency", format: duration, axis: { ticksuffix: " ms", tickformat: ",d" } },
   cacheSavings: { title: "Saved by caches", format: money, exact: exactMoney, sum: true, axis: { tickprefix: "$" } },
 };
 

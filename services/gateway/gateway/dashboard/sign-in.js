@@ -34,8 +34,13 @@ export function showSignIn(app, done, reason = null) {
       { class: "sign-in" },
       el("h1", {}, "Tallyrun"),
       el("p", { class: "lead" }, "What prompt runs used and cost, and whether the figures are complete."),
-      el("form", { onsubmit }, field("Access token", token, hint), refused, submit),
+      el("form", { onsubmit }, username(), field("Access token", token, hint), refused, submit),
     ),
   );
   token.focus();
+}
+
+/** Nobody sees it: password managers keep a password under a name. */
+function username() {
+  return el("input", { type: "text", name: "username", value: location.host, autocomplete: "username", hidden: true });
 }

@@ -80,7 +80,7 @@ function ofValues(usage, by, measure) {
   }));
   const layout = {
     barmode: sum ? "stack" : "group", hovermode: "closest", height: 90 + 26 * first.length, showlegend: Boolean(by[1]),
-    xaxis: { ...axis, showgrid: true }, yaxis: { type: "category", autorange: "reversed", rangemode: "normal" },
+    xaxis: { ...axis, showgrid: true }, yaxis: { type: "category", autorange: "reversed", rangemode: "normal", showgrid: false },
   };
   return { traces, layout, groups };
 }

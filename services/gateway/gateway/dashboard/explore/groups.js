@@ -1,12 +1,13 @@
 /** The groups of a breakdown as a table. */
 
-import { changeOf } from "../change.js";
+import { shortChange } from "../change.js";
 import { el, link } from "../dom.js";
 import { dimensionName } from "../filters.js";
 import { MEASURES } from "../measures.js";
 import { table } from "../table.js";
 import { picked } from "./breakdown.js";
 
+const TIMES = ["hour", "day", "month"];
 const SHOWN = ["cost", "unpricedRuns", "runs", "successRate", "totalTokens", "avgCost", "avgLatency"];
 
 /**
@@ -18,8 +19,8 @@ export function groupTable(page, question, { by, measure, few = false }, { usage
   const columns = [
     ...by.map((dimension, place) => dimensionColumn(page, question, dimension, place)),
     ...names.map((name) => measureColumn(name)),
-    !few && before && beforeColumn(measure, before),
-  ].filter(Boolean);
+    ...(!few && before ? beforeColumns(measure, before) : []),
+  ];
   return table({ id: few ? null : "groups", caption: few ? MEASURES[measure].title : "Each group", hideCaption: true, columns, rows: usage.groups });
 }
 
@@ -35,10 +36,13 @@ function measureColumn(name) {
   return { title, number: true, cell, sort: (group) => (group[name] === null ? null : Number(group[name])) };
 }
 
-function beforeColumn(name, before) {
+function beforeColumns(name, before) {
+  const { title, format, sum } = MEASURES[name];
   const of = new Map(before.groups.map((group) => [JSON.stringify(group.by), group]));
-  const earlier = (group) => of.get(JSON.stringify(group.by))?.[name] ?? (MEASURES[name].sum ? 0 : null);
-  const comparable = ({ by }) => !Object.values(by).includes(null) && !("day" in by || "hour" in by || "month" in by);
-  const cell = (group) => (comparable(group) ? changeOf(group[name], earlier(group), MEASURES[name].format) : "");
-  return { title: "Change", cell };
+  const earlier = (group) => of.get(JSON.stringify(group.by))?.[name] ?? (sum ? 0 : null);
+  const comparable = ({ by }) => !Object.keys(by).some((dimension) => TIMES.includes(dimension)) && !Object.values(by).includes(null);
+  return [
+    { title: `${title} before`, number: true, cell: (group) => (comparable(group) ? format(earlier(group)) : "") },
+    { title: "Change", number: true, cell: (group) => (comparable(group) ? shortChange(group[name], earlier(group)) : "") },
+  ];
 }

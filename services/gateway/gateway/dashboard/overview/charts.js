@@ -71,7 +71,7 @@ function latencyChart(page, { bucket, buckets, series }) {
     { title: "Mean latency", number: true, cell: ({ group }) => duration(group?.avgLatency) },
   ];
   const traces = [meanLine(buckets, "avgLatency", "chart-4", "Mean latency")];
-  const layout = overTime({ yaxis: { ticksuffix: " ms" }, showlegend: false });
+  const layout = overTime({ yaxis: { ticksuffix: " ms", tickformat: ",d" }, showlegend: false });
   return { traces, layout, table: numbers("Mean latency over time", columns, buckets) };
 }
 

@@ -30,7 +30,7 @@ export async function show(root, page) {
     body,
   );
   const chart = breakdownChart(page, question, options);
-  const groups = el("section", { class: "panel" });
+  const groups = el("section", { class: "panel tall" });
   await live(page, root, span.tz, loader(page, question, options), (answer) => {
     latest = answer;
     fill(status, completenessLine(page, answer.usage, span.tz, question));

@@ -83,8 +83,8 @@ function latencyChart(page, question, by, latency) {
   }));
   const layout = {
     barmode: "group", hovermode: "closest", height: 110 + 44 * groups.length,
-    xaxis: { ticksuffix: " ms", showgrid: true }, yaxis: { type: "category", autorange: "reversed", rangemode: "normal" },
-    legend: { orientation: "h", y: -0.08, x: 0, traceorder: "normal" },
+    xaxis: { ticksuffix: " ms", tickformat: ",d", showgrid: true },
+    yaxis: { type: "category", autorange: "reversed", rangemode: "normal", showgrid: false },
   };
   const columns = [{ title: dimensionName(by), cell: (group) => group.by[by] || "(none)" }, ...PERCENTILES.map(([name]) => ({ title: name, number: true, cell: (group) => duration(group[name]) }))];
   return { traces, layout, table: table({ caption: "Latency", hideCaption: true, columns, rows: groups }) };
