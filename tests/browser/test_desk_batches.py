@@ -135,7 +135,7 @@ def test_results_are_filtered_followed_and_downloaded(
 def test_a_batch_is_paused_resumed_and_cancelled_by_keyboard(
     client: Client, desk_of: DeskOf, file: Callable[[list[str]], Path], simulator: Simulator, unique: str
 ) -> None:
-    simulator.when(unique, latency_ms=1500)
+    simulator.when(unique, latency_ms=800)
     desk = desk_of(client)
     choose(desk, file([line(n, unique) for n in range(400)]))
     expect(desk.page.locator("#name")).to_be_visible(timeout=PATIENCE_MS)
@@ -181,7 +181,7 @@ def test_batches_are_found_by_state_and_label(client: Client, desk_of: DeskOf, u
 def test_figures_that_stand_still_say_since_when(
     client: Client, desk_of: DeskOf, file: Callable[[list[str]], Path], simulator: Simulator, unique: str
 ) -> None:
-    simulator.when(unique, latency_ms=1500)
+    simulator.when(unique, latency_ms=800)
     desk = desk_of(client)
     choose(desk, file([line(n, unique) for n in range(200)]))
     expect(desk.page.locator("#name")).to_be_visible(timeout=PATIENCE_MS)

@@ -99,10 +99,10 @@ def test_a_viewer_sees_keys_and_changes_none(client: Client, desk_of: DeskOf) ->
 def test_loading_and_an_error_are_shown_and_tried_again(stranger: Client, desk_of: DeskOf) -> None:
     desk = desk_of(stranger)
     held: list[Route] = []
-    desk.page.route(f"**{KEYS}", held.append)
-    desk.page.goto("/#keys")
+    desk.page.route(f"**{KEYS}", lambda route: held.append(route))  # noqa: PLW0108 - it is asked for its own attributes
+    with desk.page.expect_request(f"**{KEYS}"):
+        desk.page.goto("/#keys")
     expect(desk.page.get_by_text("Loading…")).to_be_visible()
-    desk.page.wait_for_function("() => true")
     body = '{"success": false, "error": "the vault does not answer", "code": "unavailable"}'
     held[0].fulfill(status=503, content_type="application/json", body=body)
     expect(desk.page.get_by_role("alert")).to_contain_text("the vault does not answer")

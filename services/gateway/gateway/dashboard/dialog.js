@@ -4,6 +4,8 @@ import { button, el } from "./dom.js";
 
 let opened = 0;
 
+const CONTROLS = ".dialog-body :is(input, select, textarea, button):not(:disabled)";
+
 /**
  * Show a dialog. `build(close)` gives its content; answers what `close` was given, undefined where it was dismissed.
  * It leaves the page with everything in it, secrets too.
@@ -25,6 +27,7 @@ export function dialog(title, build) {
     });
     document.body.append(frame);
     frame.showModal();
+    (frame.querySelector("[autofocus]") ?? frame.querySelector(CONTROLS))?.focus(); // not the one that closes it
   });
 }
 
