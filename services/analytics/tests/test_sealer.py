@@ -204,7 +204,6 @@ async def test_read_up_to_waits_for_the_count(
 async def test_a_seal_that_fails_is_counted_and_tried_again(database: ClickHouse, fault: Exception) -> None:
     class Away:
         execute, insert = database.execute, database.insert
-        written, catch_up = database.written, database.catch_up
 
         async def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
             raise fault
