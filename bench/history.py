@@ -84,7 +84,7 @@ async def execute(database: ClickHouse, query: str, **parameters: Any) -> None:
 
 
 async def _rows(database: ClickHouse, query: str) -> list[list[Any]]:
-    return await database._run(lambda: list(database._client.query(query).result_rows))  # noqa: SLF001
+    return await database._run(lambda: [list(row) for row in database._client.query(query).result_rows])  # noqa: SLF001
 
 
 def statement(query: str) -> str:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from analytics.database import Database
+from analytics.database import Writing
 from analytics.parquet import Parquet
 from analytics.question import Question, question_of
 from analytics.spans import Stretch, stretches
@@ -29,7 +29,7 @@ NOTHING = Stretch(0, 1, 0)
 class Exports:
     """Writes one workspace's runs at a time; what lies in memory is a page."""
 
-    def __init__(self, database: Database, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, database: Writing, clock: Callable[[], int] = now_ms) -> None:
         self._database = database
         self._clock = clock
         self._turns = asyncio.Semaphore(AT_ONCE)

@@ -108,7 +108,7 @@ class Ingest:
                 refused += await self._insert_batch(batch)
         return refused
 
-    async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncGenerator[Batch]:
+    async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncGenerator[Batch, None]:
         """Yield shares of the records, sorted; the next is being sorted while one is being inserted."""
         shares = [records[first : first + AT_ONCE] for first in range(0, len(records), AT_ONCE)]
         following = [asyncio.to_thread(self._sort, share) for share in shares]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from analytics.database import Database
+from analytics.database import Replicated
 from analytics.hours import Hour, days_of, hours_of_days, stamp
 from analytics.ingest import ACCEPTED, MARKS, RUNS, mark_row
 from analytics.telemetry import SEAL_FAILURES, SEALED_HOURS, SEALS
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
 class Sealer:
     """Seals while this process owns the first partition, so that one of all replicas does."""
 
-    def __init__(self, database: Database, is_owner: Callable[[], bool], clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, database: Replicated, is_owner: Callable[[], bool], clock: Callable[[], int] = now_ms) -> None:
         self._database = database
         self._is_owner = is_owner
         self._clock = clock

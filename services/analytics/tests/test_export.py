@@ -116,7 +116,7 @@ async def test_card_table_chart_and_files_say_the_same(
     assert [row["execution_id"] for row in rows] == table["execution_id"].to_pylist()
     if not filters:
         overview = await Overviews(database, now_ms).overview(workspace, "30d")
-        assert overview.overview.total_cost == usage.totals.cost == exact(run.cost.total or 0 for run in told)
+        assert overview.overview.total_cost == usage.totals.cost == exact(run.cost.total or Decimal(0) for run in told)
 
 
 async def test_each_execution_is_there_as_it_was(

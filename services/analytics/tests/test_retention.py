@@ -116,6 +116,10 @@ def test_what_needs_runs_that_are_gone_is_refused(asked: dict[str, Any], of_runs
 
 
 def test_an_hour_that_may_still_change_is_kept(identity_dir: object) -> None:
-    given = {"kafka_bootstrap_servers": "k:1", "identity_dir": identity_dir, "clickhouse_dsn": "chdb:///x"}
+    given: dict[str, Any] = {
+        "kafka_bootstrap_servers": "k:1",
+        "identity_dir": identity_dir,
+        "clickhouse_dsn": "chdb:///x",
+    }
     with pytest.raises(ValidationError, match="run_retention_days"):
         Settings(**given, run_retention_days=30)

@@ -45,7 +45,7 @@ async def test_a_mark_set_while_its_hour_is_sealed_is_not_cleared(
     class Interrupted:
         """Stores another run of the hour while that hour is being sealed."""
 
-        rows, insert = database.rows, database.insert
+        rows, insert, catch_up = database.rows, database.insert, database.catch_up
 
         async def execute(self, query: str, **parameters: object) -> None:
             await database.execute(query, **parameters)
@@ -71,7 +71,7 @@ async def test_a_seal_that_writes_late_does_not_overwrite_a_newer_one(
     class Late:
         """Reads at once, and stands still before it writes what it has read."""
 
-        rows, insert = database.rows, database.insert
+        rows, insert, catch_up = database.rows, database.insert, database.catch_up
 
         async def execute(self, query: str, **parameters: Any) -> None:
             into, _, select = re.sub("^--.*$", "", _statement(query), flags=re.MULTILINE).partition(")")
@@ -203,7 +203,7 @@ async def test_read_up_to_waits_for_the_count(
 @pytest.mark.parametrize("fault", [Unavailable("away"), RuntimeError("a fault of ours")])
 async def test_a_seal_that_fails_is_counted_and_tried_again(database: ClickHouse, fault: Exception) -> None:
     class Away:
-        execute, insert = database.execute, database.insert
+        execute, insert, catch_up = database.execute, database.insert, database.catch_up
 
         async def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
             raise fault
