@@ -19,6 +19,7 @@ EMBEDDED = "deploy/embedded"
 TESTS_FAILED = 1
 """pytest's exit code. 2 to 5 are errors of collection, of usage, or "no tests": none of them kills a mutant."""
 
+COMMON_TESTS = "libs/common/tests"
 GATEWAY_TESTS = "services/gateway/tests"
 RUNNER_TESTS = "services/runner/tests"
 CLIENT_TESTS = "libs/client/tests"
@@ -38,6 +39,41 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    Mutant(
+        "errors by their codes alone",
+        "libs/common/common/telemetry.py",
+        "record_exception=False,",
+        "record_exception=True,",
+        f"{COMMON_TESTS}/test_telemetry.py::test_a_failure_is_told_by_its_code_alone",
+    ),
+    Mutant(
+        "a key sent as a model's name",
+        "libs/common/common/telemetry.py",
+        "MODEL: SECRETS.redacted(model)}",
+        "MODEL: model}",
+        f"{COMMON_TESTS}/test_telemetry.py::test_a_key_sent_as_a_model_is_hidden",
+    ),
+    Mutant(
+        "the end of waiting for a collector",
+        "libs/common/common/telemetry.py",
+        "flushing.join, LAST_EXPORT_SECONDS)",
+        "flushing.join)",
+        f"{COMMON_TESTS}/test_telemetry.py::test_a_collector_that_does_not_answer_holds_up_no_end",
+    ),
+    Mutant(
+        "a route's template for its path",
+        "libs/common/common/observed.py",
+        'return getattr(scope.get("route"), "path", NO_ROUTE)',
+        'return str(scope["path"])',
+        f"{COMMON_TESTS}/test_observed.py::test_a_request_is_counted_by_its_route",
+    ),
+    Mutant(
+        "the most models with a series",
+        "services/runner/runner/metrics.py",
+        "if answered and len(self._known) < self._most:",
+        "if answered:",
+        f"{RUNNER_TESTS}/test_metrics.py::test_a_model_has_a_series_once_it_has_answered_and_there_are_so_many_at_most",
+    ),
     Mutant(
         "the session's origin",
         "services/gateway/gateway/tokens.py",

@@ -41,6 +41,9 @@ ELSEWHERE = {
 }
 """What takes a broken engine or much time to move: the test that moves it instead."""
 
+SAID_AT_ONCE = {"tallyrun_build_info", "tallyrun_vault_audit_heads_timestamp_seconds"}
+"""What a service says from its start on."""
+
 
 @dataclass
 class Scene:
@@ -57,7 +60,7 @@ class Scene:
         """Note every metric that says something else than before."""
         for service, text in _scraped(self.stack).items():
             for series, value in metrics.samples(text).items():
-                if value != self.before[service].get(series):
+                if value != self.before[service].get(series) or (value and series[0] in SAID_AT_ONCE):
                     self.moved.add(series[0])
 
     def has_moved(self, name: str) -> bool:
@@ -185,8 +188,8 @@ def test_every_metric_of_the_page_moves(scene: Scene) -> None:
     scene.client.counted()
     until(lambda: scene.has_moved("tallyrun_analytics_sealed_hours_total"), "an hour was sealed")
     page = metrics.documented()
-    still = sorted(name for name, metric in page.items() if not scene.moved & set(metric.series))
-    assert still == sorted(ELSEWHERE)
+    still = {name for name, metric in page.items() if not scene.moved & set(metric.series)}
+    assert still <= ELSEWHERE.keys(), sorted(still - ELSEWHERE.keys())
     for name, path in ELSEWHERE.items():
         assert name in (ROOT / path).read_text(), f"{path} does not move {name}"
 
