@@ -102,9 +102,15 @@ def test_the_image_sets_variables_that_there_are() -> None:
     assert set_there - python <= {variable for name in SETTINGS for variable in fields(name)}
 
 
-def test_every_variable_is_on_the_page_and_no_other() -> None:
-    page = (ROOT / "docs" / "run-it.md").read_text().partition("## Environment")[2]
-    first = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
-    named = {variable for cell in first for variable in re.findall(r"`([A-Z_]+)`", cell)}
+def tabled(text: str, *columns: int) -> set[str]:
+    """Return the variables in these columns of a page's tables."""
+    cells = [row.split("|")[column] for row in text.splitlines() if row.startswith("| ") for column in columns]
+    return {variable for cell in cells for variable in re.findall(r"`([A-Z][A-Z_]+)`", cell)}
+
+
+def test_every_variable_is_on_its_page_and_no_other() -> None:
+    environment = (ROOT / "docs" / "run-it.md").read_text().partition("## Environment")[2]
+    limits = (ROOT / "docs" / "operate" / "limits.md").read_text()
+    named = tabled(environment, 1) | tabled(limits, 1, 2)
     services = [name for name in SETTINGS if name != "simulator"]
     assert named - {"LEGACY_API_KEY_ENCRYPTION_KEY", *OTHERS} == {v for name in services for v in fields(name)}
