@@ -5,8 +5,8 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 MODULES := $(foreach package,$(PACKAGES),$(wildcard $(package)/*/py.typed))
 
-.PHONY: help install demo run images release sbom secrets test soak mutants compose-test k8s-lint k8s-api-test check audit format lock \
-	schemas rules bench clean
+.PHONY: help install demo run images release sbom secrets test test-http soak mutants compose-test k8s-lint k8s-api-test check \
+	audit format lock schemas rules bench clean
 
 help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -47,7 +47,11 @@ secrets: ## Make the secrets that docker-compose.yml mounts, once; what exists i
 	@deploy/compose/secrets.sh deploy/compose/secrets .env
 
 test: install ## Every everyday test, on real engines, in two processes
+	@$(BIN)/python -m common.engines
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
+
+test-http: install ## Analytics' tests once more with the database behind HTTP, as in production
+	$(BIN)/pytest -n 2 --no-loadscope-reorder --clickhouse=http services/analytics
 
 soak: install ## The long storms: the everyday ones with many more runs, kills and examples
 	$(BIN)/pytest -m soak --timeout 3600 -s

@@ -17,7 +17,14 @@ class ByFile(LoadScopeScheduling):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the whole-path tests be turned on containers instead."""
+    """Let analytics' tests be run over HTTP as well, and the whole-path tests on containers."""
+    parser.addoption(
+        "--clickhouse",
+        default="chdb",
+        metavar="chdb|http|URL",
+        help="where analytics' tests have their database: in the process, behind HTTP over the same engine, or"
+        " on a server of yours (http://user:password@host:8123)",
+    )
     parser.addoption("--stack", choices=("embedded", "compose"), default="embedded", help="what tests/ drive")
 
 

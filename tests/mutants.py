@@ -39,6 +39,34 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "the session's origin",
+        "services/gateway/gateway/tokens.py",
+        "            check_origin(request)\n",
+        "            assert request.method\n",
+        f"{GATEWAY_TESTS}/test_sessions.py::test_nothing_is_changed_from_elsewhere",
+    ),
+    Mutant(
+        "the port in the origin",
+        "services/gateway/gateway/cookies.py",
+        'origin.partition("://")[2] == request.headers.get("host")',
+        'origin.split(":")[1] == "//" + request.headers.get("host", "").partition(":")[0]',
+        f"{GATEWAY_TESTS}/test_sessions.py::test_nothing_is_changed_from_elsewhere",
+    ),
+    Mutant(
+        "the session's end",
+        "libs/common/common/identity.py",
+        "        if time.time() >= expires_at:\n",
+        "        if expires_at < 0:\n",
+        f"{GATEWAY_TESTS}/test_sessions.py::test_it_ends_after_its_time",
+    ),
+    Mutant(
+        "the first execution in a list",
+        "services/analytics/analytics/queries/run_page.sql",
+        "(1 - finished, place)) AS first",
+        "(1 - finished, -place.1)) AS first",
+        f"{ANALYTICS_TESTS}/test_listing.py::test_each_figure_counts_the_runs_that_are_listed_for_it",
+    ),
+    Mutant(
         "the journal read",
         "services/runner/runner/lane.py",
         "        self._past = await self._read_journal(oldest)\n",
@@ -112,6 +140,62 @@ MUTANTS = (
         "        for refused in await self._stored(records):\n"
         "            await self._set_aside(refused)\n",
         f"{ANALYTICS_TESTS}/test_consumer.py::test_while_the_database_is_away_it_waits_and_loses_nothing",
+    ),
+    Mutant(
+        "finishing a repricing that was killed",
+        "services/analytics/analytics/reprice.py",
+        '        for row in await self._database.rows("reprice_unfinished", workspaces=list(workspaces)):\n',
+        "        for row in ():\n",
+        f"{ANALYTICS_TESTS}/test_reprice.py::test_killed_in_the_middle_and_started_again_it_ends_exact",
+    ),
+    Mutant(
+        "a discount off the recorded price, not off another discount",
+        "services/analytics/analytics/prices.py",
+        """    return _cost(row, "recorded_" if row["is_repriced"] else "")\n""",
+        """    return _cost(row, "")\n""",
+        f"{ANALYTICS_TESTS}/test_reprice.py::test_what_was_recorded_comes_back",
+    ),
+    Mutant(
+        "the hours that are marked after a repricing",
+        "services/analytics/analytics/reprice.py",
+        'STEPS = ("reprice_batch_runs", "reprice_runs", "reprice_marks", "reprice_done")\n',
+        'STEPS = ("reprice_batch_runs", "reprice_runs", "reprice_done")\n',
+        f"{ANALYTICS_TESTS}/test_reprice.py::test_it_is_applied_once_with_the_old_figure_kept",
+    ),
+    Mutant(
+        "texts for members alone",
+        "services/gateway/gateway/routes/export.py",
+        '"member" if asked.texts else "viewer"',
+        '"viewer"',
+        f"{GATEWAY_TESTS}/test_export.py::test_viewers_export_figures_and_no_texts",
+    ),
+    Mutant(
+        "an export's charges in every range of hashes",
+        "services/analytics/analytics/exports.py",
+        "    edges = [(LAST_PLACE + 1) * n // count for n in range(count + 1)]\n",
+        "    edges = [LAST_PLACE * n // count for n in range(count + 1)]\n",
+        f"{ANALYTICS_TESTS}/test_export.py::test_shares_of_all_hashes_leave_none_out",
+    ),
+    Mutant(
+        "the announcement of an outcome",
+        "services/analytics/analytics/outcomes.py",
+        "        await self._announce(hour, announcement)\n",
+        "",
+        f"{ANALYTICS_TESTS}/test_outcomes.py::test_killed_between_any_two_steps_it_is_counted_if_it_is_stored",
+    ),
+    Mutant(
+        "marks of a time to come",
+        "services/analytics/analytics/sealer.py",
+        "[mark for mark in of_hour if mark.fresh or mark.marked_at <= now]",
+        "of_hour",
+        f"{ANALYTICS_TESTS}/test_outcomes.py::test_an_hour_that_is_counted_while_an_outcome_is_stored_is_counted_again",
+    ),
+    Mutant(
+        "marks of acceptances",
+        "services/analytics/analytics/ingest.py",
+        "[*batch.completed, *batch.accepted]",
+        "batch.completed",
+        f"{ANALYTICS_TESTS}/test_completeness.py::test_a_run_is_in_flight_until_it_ends",
     ),
     Mutant(
         "version before read",

@@ -28,7 +28,7 @@ IDLE_MS = 500
 LINGER_SECONDS = 0.25
 """Records that arrive this soon after the first share its insert: every insert costs a part on disk for each table."""
 
-BATCH_RECORDS, BATCH_BYTES = 20_000, 32 * 1024 * 1024
+BATCH_RECORDS, BATCH_BYTES = 60_000, 64 * 1024 * 1024
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 """Seconds between attempts to store while the database is away; doubled each time."""

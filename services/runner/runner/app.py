@@ -18,6 +18,7 @@ from common.http import ServiceClient, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.periodic import repeating
+from common.pricing import Call, price
 from common.providers import Providers, ProviderSettings
 from common.telemetry import TRACING, about
 from runner import metrics
@@ -35,7 +36,6 @@ from runner.lane import Lane
 from runner.leases import Leases
 from runner.limits import Limits
 from runner.parking import Parking
-from runner.pricing import price
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
 from runner.replies import OwnTopics, Replies
@@ -191,7 +191,8 @@ class Runner:
         metrics.ended(completed, bulk=is_bulk(turn.topic))
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
-        return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
+        call = Call(run.model, answer.served_model, answer.service_tier, answer.usage, answer.price_context)
+        return price(self._catalogues[run.provider], call, datetime.now(UTC))
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from common.contracts.runs_v1 import Operation, Usage
-from runner.usage import PriceContext
+from common.contracts.runs_v1 import Operation, PriceContext, Usage
 
 
 class Hearing(Protocol):

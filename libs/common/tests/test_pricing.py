@@ -1,5 +1,7 @@
 """Expected figures are worked out by hand from the published prices per million tokens, never by the library."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -8,28 +10,25 @@ from genai_prices import calc_price
 from genai_prices import types as catalogue_types
 
 from common.catalogue import CATALOGUE, models_of, rate
-from common.contracts.runs_v1 import Cost, Usage
-from runner.pricing import price
-from runner.providers import Answer
-from runner.usage import PriceContext
+from common.contracts.runs_v1 import Cost, PriceContext, Usage
+from common.pricing import Call, price
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def answer(
-    model: str | None, usage: Usage | None, tier: str | None = None, context: PriceContext | None = None
-) -> Answer:
-    return Answer("{}", "hi", "stop", model, tier, usage, context or PriceContext())
-
-
-def openai(model: str, usage: Usage, tier: str | None = "default", **kwargs: bool) -> Cost:
-    return price("openai", model, answer(model, usage, tier), AT, **kwargs)
+def openai(model: str, usage: Usage, tier: str | None = "default", *, batch: bool = False) -> Cost:
+    return price("openai", Call(model, model, tier, usage, batch=batch), AT)
 
 
 def anthropic(
-    model: str, usage: Usage, tier: str | None = "standard", context: PriceContext | None = None, **kwargs: bool
+    model: str,
+    usage: Usage,
+    tier: str | None = "standard",
+    context: PriceContext | None = None,
+    *,
+    batch: bool = False,
 ) -> Cost:
-    return price("anthropic", model, answer(model, usage, tier, context), AT, **kwargs)
+    return price("anthropic", Call(model, model, tier, usage, context or PriceContext(), batch), AT)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +77,39 @@ def test_everything_cached_leaves_no_input_component() -> None:
 
 def test_cached_tokens_without_a_cached_price_cost_what_input_costs() -> None:
     assert openai("gpt-4", Usage(input=1000, output=0, cached=400)).total == Decimal("0.03")
+
+
+@pytest.mark.parametrize(
+    ("cost", "saved"),
+    [
+        # 200 × ($2.50 − $1.25)/M
+        (lambda: openai("gpt-4o", Usage(input=1000, output=500, cached=200)), "0.00025"),
+        # 600 × ($3 − $0.30)/M; what was written into the cache is dearer, and no part of it
+        (
+            lambda: anthropic("claude-sonnet-4-5", Usage(input=1000, output=100, cached=600, cache_writes=300)),
+            "0.00162",
+        ),
+        # over 200k: 240,000 × ($6 − $0.60)/M
+        (lambda: anthropic("claude-sonnet-4-5", Usage(input=250_000, cached=240_000)), "1.296"),
+        # priority: 200 × ($4.25 − $2.125)/M
+        (lambda: openai("gpt-4o", Usage(input=1000, cached=200), "priority"), "0.000425"),
+        # US-only: 500 × ($5 − $0.50)/M × 1.1
+        (
+            lambda: anthropic(
+                "claude-opus-4-6", Usage(input=1000, cached=500), context=PriceContext(inference_geo="us")
+            ),
+            "0.002475",
+        ),
+        (lambda: openai("gpt-4", Usage(input=1000, cached=400)), "0"),  # cached tokens have no price of their own
+    ],
+)
+def test_a_cache_saves_what_its_tokens_would_have_cost_as_input(cost: Callable[[], Cost], saved: str) -> None:
+    assert cost().cache_savings == Decimal(saved)
+
+
+def test_without_cached_tokens_nothing_is_said_of_savings() -> None:
+    assert openai("gpt-4o", Usage(input=1000, output=500)).cache_savings is None
+    assert openai("of-my-own-making", Usage(input=1000, cached=500)).cache_savings is None
 
 
 def test_reasoning_tokens_are_billed_once_as_output() -> None:
@@ -162,7 +194,7 @@ def test_a_tier_known_for_other_models_only_is_unpriced() -> None:
 
 def test_a_tier_is_unpriced_before_the_day_its_price_is_known_from() -> None:
     early = datetime(2026, 10, 11, tzinfo=UTC)
-    assert not price("openai", "gpt-4o", answer("gpt-4o", Usage(input=1), "priority"), early).priced
+    assert not price("openai", Call("gpt-4o", "gpt-4o", "priority", Usage(input=1)), early).priced
 
 
 def test_an_openai_batch_costs_half() -> None:
@@ -209,25 +241,25 @@ def test_fast_mode_costs_its_own_price_or_is_unpriced() -> None:
 
 
 def test_audio_is_unpriced_where_the_catalogue_would_bill_it_as_text() -> None:
-    spoken = answer("gpt-4o-audio-preview", Usage(input=1000), None, PriceContext(input_audio=900))
-    assert not price("openai", "gpt-4o-audio-preview", spoken, AT).priced
+    model, context = "gpt-4o-audio-preview", PriceContext(input_audio=900)
+    assert not price("openai", Call(model, model, None, Usage(input=1000), context), AT).priced
 
 
 def test_audio_has_a_price_of_its_own_where_the_catalogue_knows_it() -> None:
     # gpt-4o-transcribe: text $2.50/M, audio $6/M
-    spoken = answer("gpt-4o-transcribe", Usage(input=1000), None, PriceContext(input_audio=900))
-    cost = price("openai", "gpt-4o-transcribe", spoken, AT)
+    model, context = "gpt-4o-transcribe", PriceContext(input_audio=900)
+    cost = price("openai", Call(model, model, None, Usage(input=1000), context), AT)
     assert cost.components == {"input": Decimal("0.00025"), "input_audio": Decimal("0.0054")}
 
 
 def test_the_served_model_is_billed_not_the_requested_one() -> None:
     # asked for gpt-4 ($30/M), served by gpt-4o-mini ($0.15/M)
-    assert price("openai", "gpt-4", answer("gpt-4o-mini", Usage(input=1000)), AT).total == Decimal("0.00015")
+    assert price("openai", Call("gpt-4", "gpt-4o-mini", None, Usage(input=1000)), AT).total == Decimal("0.00015")
 
 
 @pytest.mark.parametrize("served", [None, "", "a-deployment-name"])
 def test_the_requested_model_is_billed_where_the_served_name_is_unknown(served: str | None) -> None:
-    assert price("openai", "gpt-4o", answer(served, Usage(input=1000)), AT).total == Decimal("0.0025")
+    assert price("openai", Call("gpt-4o", served, None, Usage(input=1000)), AT).total == Decimal("0.0025")
 
 
 def test_an_unknown_model_is_unpriced_not_free() -> None:
@@ -236,9 +268,10 @@ def test_an_unknown_model_is_unpriced_not_free() -> None:
 
 
 def test_no_catalogue_an_unknown_one_and_no_usage_are_unpriced() -> None:
-    assert price(None, "gpt-4o", answer("gpt-4o", Usage(input=1)), AT) == Cost(priced=False)
-    assert not price("nobody", "gpt-4o", answer("gpt-4o", Usage(input=1)), AT).priced
-    assert not price("openai", "gpt-4o", answer("gpt-4o", None), AT).priced
+    call = Call("gpt-4o", "gpt-4o", None, Usage(input=1))
+    assert price(None, call, AT) == Cost(priced=False)
+    assert not price("nobody", call, AT).priced
+    assert not price("openai", replace(call, usage=None), AT).priced
 
 
 def test_counts_that_contradict_each_other_are_unpriced() -> None:
@@ -255,9 +288,9 @@ def test_no_tokens_cost_nothing_and_that_is_known() -> None:
 
 def test_a_price_change_holds_from_its_day_on() -> None:
     # claude-opus-4-6 over 200k: $10/M, flat $5/M from 2026-03-13
-    long = answer("claude-opus-4-6", Usage(input=300_000), "standard")
-    assert price("anthropic", "claude-opus-4-6", long, datetime(2026, 3, 12, 23, tzinfo=UTC)).total == Decimal(3)
-    assert price("anthropic", "claude-opus-4-6", long, datetime(2026, 3, 13, tzinfo=UTC)).total == Decimal("1.5")
+    long = Call("claude-opus-4-6", "claude-opus-4-6", "standard", Usage(input=300_000))
+    assert price("anthropic", long, datetime(2026, 3, 12, 23, tzinfo=UTC)).total == Decimal(3)
+    assert price("anthropic", long, datetime(2026, 3, 13, tzinfo=UTC)).total == Decimal("1.5")
 
 
 def test_small_amounts_keep_every_digit() -> None:
@@ -286,7 +319,7 @@ def test_components_are_rounded_to_18_places_half_to_even(
         match=catalogue_types.ClauseEquals("tiny"),
         prices=catalogue_types.ModelPrice(input_mtok=Decimal(per_million), output_mtok=Decimal(per_million)),
     )
-    monkeypatch.setattr("runner.pricing.find", lambda *_: model)
+    monkeypatch.setattr("common.pricing.find", lambda *_: model)
     cost = openai("tiny", Usage(input=1, output=1))
     assert cost.components == {"input": Decimal(expected), "output": Decimal(expected)}
     assert cost.total == 2 * Decimal(expected)
@@ -316,7 +349,7 @@ def test_no_call_costs_more_than_the_rate_of_its_model(catalogue: str) -> None:
     compared = 0
     for model in models_of(catalogue):
         for usage in (Usage(input=1000, output=500, cached=300), Usage(input=900_000, output=90_000, reasoning=50_000)):
-            bound, cost = rate(catalogue, model, AT), price(catalogue, model, answer(model, usage), AT)
+            bound, cost = rate(catalogue, model, AT), price(catalogue, Call(model, model, None, usage), AT)
             if bound is None or cost.total is None:
                 continue
             compared += 1

@@ -1,7 +1,8 @@
-"""What an answer cost: the catalogue's prices applied to what the provider reported. Unknown is unpriced, never 0."""
+"""What a call cost: the catalogue's prices applied to what the provider reported. Unknown is unpriced, never 0."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,9 +12,7 @@ from genai_prices.types import ModelInfo, calc_unit_price
 from genai_prices.units import UnitDef
 
 from common.catalogue import CATALOGUE, Prices, find, prices
-from common.contracts.runs_v1 import Cost, Usage
-from runner.providers.answer import Answer
-from runner.usage import PriceContext
+from common.contracts.runs_v1 import Cost, PriceContext, Usage
 
 SMALLEST = Decimal("1E-18")
 """The contract keeps 18 decimal places. Each component is rounded to them, half to even; the total adds those up."""
@@ -34,29 +33,63 @@ class _Unpriced(Exception):
     """The catalogue cannot price this call exactly, and nearly is not good enough."""
 
 
-def price(catalogue: str | None, model: str, answer: Answer, at: datetime, *, batch: bool = False) -> Cost:
-    """Return what the answer cost in US dollars at that time; `priced` False where that is not known exactly.
+@dataclass(frozen=True)
+class Call:
+    """What decides a call's price. Billed is the model that served; `model`, the requested one, where that is unknown.
 
-    `catalogue` is the provider's id there. Billed is the model that served; `model`, the requested one, where the
-    catalogue does not know that name. `batch`: the call went through the provider's batch endpoint.
+    `usage` is None where the provider reported none. `batch`: the call went through the provider's batch endpoint.
+    """
+
+    model: str
+    served_model: str | None
+    service_tier: str | None
+    usage: Usage | None
+    context: PriceContext = field(default_factory=PriceContext)
+    batch: bool = False
+
+
+def price(catalogue: str | None, call: Call, at: datetime) -> Cost:
+    """Return what the call cost in US dollars at that time; `priced` False where that is not known exactly.
+
+    `catalogue` is the provider's id there.
     """
     if catalogue is None:
         return Cost(priced=False)
     try:
-        return _cost(_find(catalogue, answer.served_model, model), answer, at, batch)
+        return _cost(_find(catalogue, call.served_model, call.model), call, at)
     except (LookupError, ValueError, _Unpriced):  # unknown model; counts that contradict each other; no such price
         return Cost(priced=False, catalogue=CATALOGUE)
 
 
-def _cost(found: ModelInfo, answer: Answer, at: datetime, batch: bool) -> Cost:
-    if answer.usage is None:
+def _cost(found: ModelInfo, call: Call, at: datetime) -> Cost:
+    if call.usage is None:
         raise _Unpriced
-    factor = _geo_factor(answer.price_context)
+    billed = prices(found, at, _terms(call))
+    components = _components(billed, call.usage, call.context)
+    exact = {kind: rounded(amount) for kind, amount in components.items()}
+    return Cost(
+        priced=True,
+        total=sum(exact.values(), Decimal(0)),
+        components=exact,
+        catalogue=CATALOGUE,
+        cache_savings=_savings(components, billed, call.usage, call.context),
+    )
+
+
+def _components(billed: Prices, usage: Usage, context: PriceContext) -> dict[str, Decimal]:
+    factor = _geo_factor(context)
     components: dict[str, Decimal] = defaultdict(Decimal)
-    for unit, amount in _amounts(prices(found, at, _terms(answer, batch)), answer.usage, answer.price_context):
+    for unit, amount in _amounts(billed, usage, context):
         components[_kind(unit)] += amount * (factor if unit.dimensions["family"] == "tokens" else 1)
-    exact = {kind: _rounded(amount) for kind, amount in components.items()}
-    return Cost(priced=True, total=sum(exact.values(), Decimal(0)), components=exact, catalogue=CATALOGUE)
+    return components
+
+
+def _savings(components: Mapping[str, Decimal], billed: Prices, usage: Usage, context: PriceContext) -> Decimal | None:
+    """Return what the same call would have cost more, had the tokens read from the cache been any other input."""
+    if not usage.cached:
+        return None
+    uncached = _components(billed, usage.model_copy(update={"cached": 0}), context)
+    return rounded(sum(uncached.values(), Decimal(0)) - sum(components.values(), Decimal(0)))
 
 
 def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:
@@ -66,17 +99,17 @@ def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:
     return found
 
 
-def _terms(answer: Answer, batch: bool) -> dict[str, str]:
+def _terms(call: Call) -> dict[str, str]:
     """Return in what the call differs from list price, in the catalogue's words.
 
     A batch is `processing` there; Anthropic's own `service_tier: batch` matches nothing, and would bill double.
     """
     terms = {}
-    if answer.service_tier and answer.service_tier not in STANDARD_TIERS | {"batch"}:
-        terms["service_tier"] = answer.service_tier
-    if answer.price_context.speed and answer.price_context.speed not in STANDARD_SPEEDS:
-        terms["speed"] = answer.price_context.speed
-    if batch or answer.service_tier == "batch":
+    if call.service_tier and call.service_tier not in STANDARD_TIERS | {"batch"}:
+        terms["service_tier"] = call.service_tier
+    if call.context.speed and call.context.speed not in STANDARD_SPEEDS:
+        terms["speed"] = call.context.speed
+    if call.batch or call.service_tier == "batch":
         terms["processing"] = "batch"
     return terms
 
@@ -132,6 +165,7 @@ def _geo_factor(context: PriceContext) -> Decimal:
     return factor
 
 
-def _rounded(amount: Decimal) -> Decimal:
+def rounded(amount: Decimal) -> Decimal:
+    """Return the amount to the places that are kept."""
     exponent = amount.as_tuple().exponent
     return amount.quantize(SMALLEST) if isinstance(exponent, int) and exponent < -18 else amount
