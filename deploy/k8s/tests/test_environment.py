@@ -77,8 +77,12 @@ def test_a_pod_is_given_what_its_service_knows_and_needs(name: str) -> None:
 
 @pytest.mark.parametrize("overlay", ["overlays/dev", "overlays/production"])
 def test_an_overlay_changes_variables_that_there_are(overlay: str) -> None:
-    readers = {"tallyrun": SERVICES, "tallyrun-providers": ("gateway", "runner"), "tallyrun-gateway": ("gateway",),
-               "tallyrun-cluster": ("vault", "analytics")}  # fmt: skip
+    readers = {
+        "tallyrun": SERVICES,
+        "tallyrun-providers": ("gateway", "runner", "analytics"),
+        "tallyrun-gateway": ("gateway",),
+        "tallyrun-cluster": ("vault", "analytics"),
+    }
     for name, values in literals(overlay).items():
         for service in readers.get(name, ()):
             assert set(values) <= set(fields(service)) | OTHERS, (name, service)
