@@ -1,5 +1,6 @@
 """The compose file's containers are as closed as the pods, start in the right order, and get secrets as files."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -103,7 +104,6 @@ def test_docker_compose_accepts_it(more: list[str]) -> None:
         print(reason)
         pytest.skip(reason)
     command = [docker, "compose", "-f", "docker-compose.yml", *more, "--profile", "*", "config", "--quiet"]
-    checked = subprocess.run(
-        command, cwd=ROOT, env={"TALLYRUN_USER": "1:1"}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "TALLYRUN_USER": "1:1"}
+    checked = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")

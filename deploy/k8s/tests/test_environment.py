@@ -77,8 +77,12 @@ def test_a_pod_is_given_what_its_service_knows_and_needs(name: str) -> None:
 
 @pytest.mark.parametrize("overlay", ["overlays/dev", "overlays/production"])
 def test_an_overlay_changes_variables_that_there_are(overlay: str) -> None:
-    readers = {"tallyrun": SERVICES, "tallyrun-providers": ("gateway", "runner"), "tallyrun-gateway": ("gateway",),
-               "tallyrun-cluster": ("vault", "analytics")}  # fmt: skip
+    readers = {
+        "tallyrun": SERVICES,
+        "tallyrun-providers": ("gateway", "runner", "analytics"),
+        "tallyrun-gateway": ("gateway",),
+        "tallyrun-cluster": ("vault", "analytics"),
+    }
     for name, values in literals(overlay).items():
         for service in readers.get(name, ()):
             assert set(values) <= set(fields(service)) | OTHERS, (name, service)
@@ -102,9 +106,15 @@ def test_the_image_sets_variables_that_there_are() -> None:
     assert set_there - python <= {variable for name in SETTINGS for variable in fields(name)}
 
 
-def test_every_variable_is_on_the_page_and_no_other() -> None:
-    page = (ROOT / "docs" / "run-it.md").read_text().partition("## Environment")[2]
-    first = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
-    named = {variable for cell in first for variable in re.findall(r"`([A-Z_]+)`", cell)}
+def tabled(text: str, *columns: int) -> set[str]:
+    """Return the variables in these columns of a page's tables."""
+    cells = [row.split("|")[column] for row in text.splitlines() if row.startswith("| ") for column in columns]
+    return {variable for cell in cells for variable in re.findall(r"`([A-Z][A-Z_]+)`", cell)}
+
+
+def test_every_variable_is_on_its_page_and_no_other() -> None:
+    environment = (ROOT / "docs" / "run-it.md").read_text().partition("## Environment")[2]
+    limits = (ROOT / "docs" / "operate" / "limits.md").read_text()
+    named = tabled(environment, 1) | tabled(limits, 1, 2)
     services = [name for name in SETTINGS if name != "simulator"]
     assert named - {"LEGACY_API_KEY_ENCRYPTION_KEY", *OTHERS} == {v for name in services for v in fields(name)}

@@ -156,9 +156,14 @@ def test_what_is_begun_may_end(deployment: Manifest) -> None:
     assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= pause + drain + 10
 
 
-def test_the_longest_call_fits_into_a_runners_drain() -> None:
-    environment = {v["name"]: v["value"] for v in only(of_kind(written("base"), "Deployment")["runner"])["env"]}
-    assert int(environment["DRAIN_SECONDS"]) >= int(environment["CALL_SECONDS"]) + 10
+def test_the_longest_call_fits_into_a_runners_drain_and_analytics_knows_it() -> None:
+    deployments = of_kind(written("base"), "Deployment")
+    runner, analytics = (
+        {variable["name"]: variable["value"] for variable in only(deployments[name])["env"]}
+        for name in ("runner", "analytics")
+    )
+    assert int(runner["DRAIN_SECONDS"]) >= int(runner["CALL_SECONDS"]) + 10
+    assert runner["CALL_SECONDS"] == analytics["CALL_SECONDS"]
 
 
 def test_only_the_gateway_waits_before_it_stops(deployment: Manifest) -> None:
