@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import random
 import sys
 import time
 from collections.abc import Iterable
@@ -23,13 +22,12 @@ LARGE = UUID(int=1)
 
 OTHERS = [UUID(int=number) for number in range(2, 101)]
 EACH = 5_000
-BURSTS = 20
-"""The others' runs come in so many bursts of an hour."""
+BURST = 250
+"""The others' runs come in bursts of an hour, with so many in each."""
 
 YEAR_MS = 365 * 86_400_000
 AT_ONCE = 1_000_000
 HOURS_AT_ONCE = 1_000
-SEED = 20
 
 
 async def fill(path: Path, name: str, runs: int) -> None:
@@ -37,12 +35,10 @@ async def fill(path: Path, name: str, runs: int) -> None:
     database = ClickHouse(f"chdb://{path}", name)
     await database.migrate()
     now = now_ms()
-    await _year(database, LARGE, now - YEAR_MS, YEAR_MS, runs)
-    draw = random.Random(SEED)
-    for workspace in OTHERS:
-        for _ in range(BURSTS):
-            begin = now - draw.randrange(1, YEAR_MS // 3_600_000) * 3_600_000
-            await _year(database, workspace, begin, 3_600_000, EACH // BURSTS)
+    await make(database, now - YEAR_MS, YEAR_MS, runs)
+    await make(
+        database, now - YEAR_MS, YEAR_MS, EACH * len(OTHERS), first_workspace=2, workspaces=len(OTHERS), burst=BURST
+    )
     months = await _rows(database, "SELECT DISTINCT toYYYYMM(hour) AS month FROM runs ORDER BY month DESC LIMIT 2")
     for [month] in months:  # requests of older runs change nothing that is asked
         await execute(database, "history_accepted", month=month)
@@ -50,11 +46,22 @@ async def fill(path: Path, name: str, runs: int) -> None:
     await database.close()
 
 
-async def _year(database: ClickHouse, workspace: UUID, begin: int, span: int, runs: int) -> None:
+async def make(
+    database: ClickHouse,
+    begin: int,
+    span: int,
+    runs: int,
+    *,
+    first_workspace: int = 1,
+    workspaces: int = 1,
+    burst: int = 0,
+) -> None:
+    """Make runs of these workspaces; `begin` in UTC ms, `span` in ms."""
     edges = [*range(0, runs, AT_ONCE), runs]
+    asked = {"from": begin, "span": span, "runs": runs, "workspaces": workspaces, "burst": burst}
     for first, last in pairwise(edges):
-        asked = {"workspace": workspace, "from": begin, "span": span, "runs": runs, "first": first}
-        await execute(database, "history_runs", **asked, count=last - first)
+        more = {"first": first, "count": last - first, "first_workspace": first_workspace}
+        await execute(database, "history_runs", **asked, **more)
 
 
 async def seal(database: ClickHouse) -> None:

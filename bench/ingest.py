@@ -8,7 +8,7 @@ from uuid import UUID
 from aiokafka.admin import AIOKafkaAdminClient
 from bench.alone import Place, Service, place, service
 from bench.flood import flood
-from bench.history import LARGE, execute
+from bench.history import LARGE, make
 from bench.load import Seen, load
 from bench.report import Row
 
@@ -96,9 +96,7 @@ async def _fill_hour(where: Place) -> None:
     await database.migrate()
     hour = now_ms() // HOUR_MS * HOUR_MS
     span = max(60_000, now_ms() - hour)
-    for first in range(0, HOUR_RUNS, 500_000):
-        asked = {"workspace": LARGE, "from": hour, "span": span, "runs": HOUR_RUNS, "first": first}
-        await execute(database, "history_runs", **asked, count=min(500_000, HOUR_RUNS - first))
+    await make(database, hour, span, HOUR_RUNS)
     await database.insert(MARKS, [mark_row((LARGE, hour // 1000), "fresh", new_id(), marked_at=now_ms())])
     await database.close()
 

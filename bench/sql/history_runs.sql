@@ -1,14 +1,22 @@
--- So many runs of a workspace, evenly over a span of time that ends at `until` (UTC ms). Seeded by their number: the same
--- history every time. Prices are of six models; 5,000 prompts, few of which are frequent; 1 run in 20 failed.
+-- So many runs of so many workspaces, by turns, from a time on (UTC ms): evenly over a span of it, or in bursts of an hour
+-- with so many runs of a workspace in each (`burst` above 0). Seeded by their number: the same history every time. Prices are
+-- of six models; 5,000 prompts, few of which are frequent; 1 run in 20 failed.
 INSERT INTO runs (
     workspace_id, run_id, execution_id, accepted_at, completed_at, status, user, operation, provider, model,
     served_model, service_tier, finish_reason, prompt_id, labels, usage, cost, attempts, latency_ms, queued_ms, key_id
 )
 WITH
-    {workspace:UUID} AS workspace,
+    {first_workspace:UInt64} + number % {workspaces:UInt64} AS which_workspace,
+    toUUID(concat('00000000-0000-0000-0000-', leftPad(lower(hex(toUInt64(which_workspace))), 12, '0'))) AS workspace,
+    intDiv(number, {workspaces:UInt64}) AS of_workspace,
     sipHash128(workspace, number, 'run') AS run,
     sipHash64(workspace, number) AS chance,
-    toInt64({from:Int64} + intDiv(toInt128(number) * {span:Int64}, {runs:UInt64})) AS at,
+    toInt64({from:Int64} + if(
+        {burst:UInt64} = 0,
+        intDiv(toInt128(number) * {span:Int64}, {runs:UInt64}),
+        cityHash64(workspace, intDiv(of_workspace, greatest(1, {burst:UInt64}))) % intDiv({span:Int64}, 3600000) * 3600000
+            + intDiv(of_workspace % greatest(1, {burst:UInt64}) * 3600000, greatest(1, {burst:UInt64}))
+    )) AS at,
     bitAnd(chance, 7) % 6 AS which,
     200 + bitAnd(bitShiftRight(chance, 8), 2047) AS input,
     20 + bitAnd(bitShiftRight(chance, 20), 511) AS output,
