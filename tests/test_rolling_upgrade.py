@@ -38,7 +38,7 @@ def started(stack: Stack, gateways: list[Beside], folder: Path | None = None) ->
     log = stack.home / "logs" / "gateways-beside.log"
     gateway = Beside(stack, log, "gateway", command, sync_wait_seconds=SYNC_WAIT_SECONDS)
     gateways.append(gateway)
-    until(gateway.ready, "a gateway beside the stack's is up")
+    until(gateway.ready, "a gateway beside the stack's is up", 90)
     return gateway
 
 
