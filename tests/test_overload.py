@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -120,7 +121,7 @@ def test_twice_the_capacity_is_refused_at_once_and_nothing_accepted_is_lost(
 ) -> None:
     flooding = tenant(stack, waits=False, waitingRuns=WAITING_RUNS)
     calm = tenant(stack, waits=True)
-    settings = {"sync_wait_seconds": 25, "entering_requests": ENTERING_REQUESTS}
+    settings: dict[str, Any] = {"sync_wait_seconds": 25, "entering_requests": ENTERING_REQUESTS}
     gateway = Beside(stack, tmp_path / "gateway.log", "gateway", **settings)
     try:
         until(gateway.ready, "the gateway is up")

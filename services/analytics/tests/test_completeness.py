@@ -17,9 +17,10 @@ from analytics.sealer import Sealer
 from analytics.usage import Usages
 from common.contracts.completeness_v1 import Completeness
 from common.contracts.event import Event
+from common.contracts.product_v1 import ProductUse
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
 from common.contracts.topics import REQUESTED
-from common.contracts.usage_v1 import UsageAsked
+from common.contracts.usage_v1 import Latency, Usage, UsageAsked
 from common.ids import new_id, now_ms
 from common.kafka import Record
 
@@ -60,12 +61,12 @@ def accept(ingest: Ingest, as_record: AsRecord) -> Store:
 @pytest.fixture
 def asked(database: ClickHouse, clock: Clock, workspace: UUID) -> Asked:
     """Ask every kind of answer; they say the same."""
-    overviews, usages = (kind(database, clock, clock=clock) for kind in (Overviews, Usages))
-    latencies, products = (kind(database, usages, clock=clock) for kind in (Latencies, Products))
+    overviews, usages = Overviews(database, clock, clock=clock), Usages(database, clock, clock=clock)
+    latencies, products = Latencies(database, usages, clock=clock), Products(database, usages, clock=clock)
 
     async def asked() -> Completeness:
         overview = await overviews.overview(workspace, "30d")
-        others = [
+        others: list[Usage | Latency | ProductUse] = [
             await usages.answer(workspace, UsageAsked(by=["model"])),
             await usages.answer(workspace, UsageAsked(by=["hour"])),
             await latencies.answer(workspace, UsageAsked()),
