@@ -95,7 +95,7 @@ def test_a_table_is_sorted_by_its_headings(dashboard: Dashboard) -> None:
     def runs() -> list[int]:
         return [int(row[3].replace(",", "")) for row in dashboard.rows("#groups")]
 
-    heading = page.locator("#groups thead button", has_text="Runs")
+    heading = page.locator("#groups thead").get_by_role("button", name="Runs", exact=True)
     heading.focus()
     page.keyboard.press("Enter")
     assert runs() == sorted(runs(), reverse=True)
