@@ -8,7 +8,6 @@ from uuid import UUID
 
 from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
-from common.contracts.outcomes_v1 import OutcomeGiven
 from common.contracts.product_v1 import ProductUse
 from common.contracts.reprice_v1 import RepriceAsked
 from common.contracts.waiting_v1 import Waiting
@@ -54,10 +53,13 @@ class Analytics:
         content = await self._client.call("GET", f"/workspaces/{workspace_id}/product", params={"period": period})
         return _read(ProductUse, content)
 
-    async def record_outcome(self, workspace_id: UUID, run_id: UUID, given: OutcomeGiven) -> bytes:
-        """Store what is said of a run and return that as JSON; raise `NotFound`, or `Unavailable` if it may appear."""
+    async def record_outcome(self, workspace_id: UUID, run_id: UUID, given: bytes) -> bytes:
+        """Store what is said of a run and return that as JSON; raise `NotFound`, or `Unavailable` if it may appear.
+
+        `given` is the JSON of an `OutcomeGiven` as its caller wrote it: a score keeps its digits.
+        """
         path = f"/workspaces/{workspace_id}/runs/{run_id}/outcome"
-        return await self._client.call("POST", path, body=given.model_dump_json().encode())
+        return await self._client.call("POST", path, body=given)
 
     async def runs(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return one page of runs as JSON; what is asked for are the fields of `RunsAsked`, lists by repetition."""

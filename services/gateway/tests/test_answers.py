@@ -119,7 +119,7 @@ async def test_use_of_the_product_with_its_keys(
     }  # fmt: skip
     money = b'"cost":0.100000000000000001,"costPerUser":0.0500000000000000005}'
     content = json.dumps({"success": True, "data": use}).encode()
-    analytics.answers["product"] = content.removesuffix(b"}}") + b"}," + money + b"}"
+    analytics.answers["product"] = content.removesuffix(b"}}") + b"," + money + b"}"
     for provider, active in (("openai", True), ("openai", True), ("anthropic", True), ("groq", False)):
         vault.keys[str(new_id())] = {
             "id": str(new_id()), "provider": provider, "name": "", "preview": "", "version": 1, "is_active": active,

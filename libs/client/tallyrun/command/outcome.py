@@ -20,6 +20,8 @@ def outcome(
     """Say what became of a run's answer, in place of what was said before."""
     if good is None and score is None and not note:
         raise NotUnderstood("say at least one of --good, --bad, --score and --note")
+    if score is not None and not 0 <= score <= 1:  # no number is less than NaN, and none is more
+        raise NotUnderstood("--score: it must be a number from 0 to 1")
     with session.client() as client:
         said = client.outcome(run_id, success=good, score=score, note=note)
     if session.how in (Format.JSON, Format.JSONL):

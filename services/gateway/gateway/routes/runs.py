@@ -98,8 +98,8 @@ class RunRoutes:
     async def record_outcome(self, request: Request, run_id: UUID) -> Response:
         """Record what became of a run's answer, in place of what was recorded before."""
         caller = await self._tokens.caller(request, "member")
-        given = await read(request, OutcomeGiven)
-        return json_response(await self._analytics.record_outcome(caller.workspace_id, run_id, given))
+        await read(request, OutcomeGiven)
+        return json_response(await self._analytics.record_outcome(caller.workspace_id, run_id, await request.body()))
 
     async def _claim(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
         return await self._store.claim_of(workspace_id, run_id) if run_id.version == NAMED_VERSION else None
