@@ -279,7 +279,7 @@ def test_secrets_are_no_words_of_the_command(tallyrun: Tallyrun) -> None:
 def test_completion_knows_the_subjects(tallyrun: Tallyrun) -> None:
     asked = {**os.environ, "_TALLYRUN_COMPLETE": "complete_bash", "COMP_WORDS": "tallyrun re", "COMP_CWORD": "1"}
     done = subprocess.run([sys.executable, "-m", "tallyrun"], env=asked, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["results", "retry", "rejected"]
+    assert done.stdout.split() == ["results", "retry", "reprice", "rejected"]
     assert "complete_bash" in tallyrun("config", "completion", "bash").out
 
 

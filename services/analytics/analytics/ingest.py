@@ -110,7 +110,7 @@ class Ingest:
 
     async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncGenerator[Batch, None]:
         """Yield shares of the records, sorted; the next is being sorted while one is being inserted."""
-        shares = [records[first : first + AT_ONCE] for first in range(0, len(records), AT_ONCE)]
+        shares = [records[first : first + AT_ONCE] for first in range(0, max(1, len(records)), AT_ONCE)]
         following = [asyncio.to_thread(self._sort, share) for share in shares]
         ahead = asyncio.create_task(following.pop(0))
         try:
