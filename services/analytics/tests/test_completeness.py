@@ -186,7 +186,7 @@ async def test_whatever_is_read_first_and_however_often(
     draw = random.Random(seed)
     requests = [
         requested(accepted_at=clock.now - draw.randrange(3 * 3_600_000), user=draw.choice(["", "ada"]),
-                  deadline=clock.now + draw.choice([-CALL_MS - 2 * MINUTE, MINUTE]))
+                  deadline=clock.now + draw.choice([-CALL_MS - 2 * MINUTE, MINUTE]), publish_by=clock.now + MINUTE)
         for _ in range(120)
     ]  # fmt: skip
     ended = [
