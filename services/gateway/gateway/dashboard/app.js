@@ -53,9 +53,11 @@ async function show() {
   const page = makePage({ view, params, me, say: shell.say, show, signal });
   try {
     const module = await import(`./views/${view}.js`);
+    if (signal.aborted) return; // it would write its own parameters into the address of the view that is shown by now
     const root = el("div", { class: `view view-${view}` });
     await module.show(root, page);
-    if (!signal.aborted) shell.present(view, module.title, root);
+    if (signal.aborted) return;
+    shell.present(view, module.title, root);
     shown = view;
   } catch (error) {
     if (signal.aborted) return;
