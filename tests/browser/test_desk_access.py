@@ -102,8 +102,8 @@ def aside(stack: Stack, admin: Client) -> Callable[[str, str], str]:
         now = now_ms()
         run = RunRequested(
             run_id=new_id(), workspace_id=uuid.UUID(workspace_id), user="nightly", operation="chat", provider="openai",
-            model="gpt-4o-mini", body={"messages": [{"role": "user", "content": text}]}, deadline=now + DAY_MS,
-            publish_by=now + 60_000, accepted_at=now,
+            model="gpt-4o-mini", body={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]},
+            deadline=now + DAY_MS, publish_by=now + 60_000, accepted_at=now,
         )  # fmt: skip
         records = [(run.run_id.bytes, run.encode()), (b"x", text.encode())]
         elsewhere(lambda: asyncio.run(_published(stack.kafka, records)))
