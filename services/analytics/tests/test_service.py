@@ -68,7 +68,9 @@ async def _until_counted(client: httpx2.AsyncClient, workspace: UUID) -> dict[st
 
 
 def _figures(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: part for name, part in answer.items() if name != "readUpTo"}
+    """Return all of it but how far the log was read by then."""
+    completeness = {name: part for name, part in answer["completeness"].items() if not name.endswith("UpTo")}
+    return {**answer, "readUpTo": None, "completeness": completeness}
 
 
 async def _delivered(kafka: str, group: str) -> int:
