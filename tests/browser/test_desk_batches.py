@@ -186,6 +186,7 @@ def test_figures_that_stand_still_say_since_when(
     choose(desk, file([line(n, unique) for n in range(200)]))
     expect(desk.page.locator("#name")).to_be_visible(timeout=PATIENCE_MS)
     path = f"**/api/batches/{submit(desk)}"
+    expect(desk.page.locator(".title .badge")).to_be_visible(timeout=PATIENCE_MS)  # a first look that fails says so
     desk.page.route(path, lambda route: route.abort())
     expect(desk.page.locator(".stale")).to_contain_text("The server cannot be reached.", timeout=PATIENCE_MS)
     desk.blameless()
