@@ -49,7 +49,7 @@ async def test_pages_of_runs(gateway: Gateway, analytics: PlayedAnalytics, works
     assert (await gateway.http.get("/api/runs", params=query)).content == ODD
     assert analytics.calls == [("GET", f"/workspaces/{workspace_id}/runs", query)]
     await gateway.http.get("/api/runs")
-    assert analytics.calls[-1][2] == {"limit": "50"}
+    assert analytics.calls[-1][2] == {}
 
 
 async def test_one_run(gateway: Gateway, analytics: PlayedAnalytics, runner: PlayedRunner) -> None:
