@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 from uuid import UUID
@@ -53,7 +53,8 @@ def drawn(
 
 async def until_counted(watermark: Watermark, database: ClickHouse) -> None:
     """Return once everything published before this call is stored and counted."""
-    published_by, before = now_ms() + 1, dict[str, list[int]]()
+    published_by = now_ms() + 1
+    before: Mapping[str, Sequence[int]] = {}
     while not await watermark.passes(published_by, within=WITHIN):
         # Not the time that was read up to: it is the slowest partition's, and others may be read meanwhile.
         assert watermark.stored.offsets != before, "nothing more is stored"
