@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
@@ -15,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from common.errors import NoApiKey
-from common.logs import configure_logging
+from common.logs import QUIET, configure_logging
 from common.settings import ServiceSettings
 from common.telemetry import (
     MODEL,
@@ -40,6 +41,19 @@ def spans() -> Iterator[InMemorySpanExporter]:
     TRACING.export_by(provider)
     yield exporter
     TRACING.export_by(None)
+
+
+@pytest.fixture
+def logging_kept() -> Iterator[None]:
+    """Put everything back that `configure_logging` changes for a whole process."""
+    root, hook = logging.getLogger(), sys.excepthook
+    handlers, level, levels = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in QUIET}
+    yield
+    sys.excepthook = hook
+    logging.captureWarnings(False)
+    root.handlers, root.level = handlers, level
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
 
 
 def test_without_a_collector_nothing_is_traced() -> None:
@@ -103,6 +117,7 @@ def test_a_key_sent_as_a_model_is_hidden(spans: InMemorySpanExporter) -> None:
     assert (span.attributes[RUN_ID], span.attributes[MODEL]) == (str(run), "[redacted]")
 
 
+@pytest.mark.usefixtures("logging_kept")
 async def test_a_log_line_names_its_run_and_its_trace(
     spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
