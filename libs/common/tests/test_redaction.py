@@ -7,14 +7,13 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import Lease
 from common.ids import new_id
-from common.logs import QUIET, configure_logging
+from common.logs import configure_logging
 from common.redaction import REDACTED, REMEMBERED, Secrets
 
 
@@ -23,19 +22,11 @@ def fresh(prefix: str = "key-") -> str:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def written(monkeypatch: pytest.MonkeyPatch, logging_kept: None) -> io.StringIO:
     """What this process would log from now on."""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
-    levels = {name: logging.getLogger(name).level for name in QUIET}
-    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
     configure_logging("test", "DEBUG")
-    yield stream
-    sys.excepthook = hook
-    logging.captureWarnings(False)
-    root.handlers, root.level = handlers, level
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+    return stream
 
 
 def leased(secret: str) -> Lease:

@@ -2,21 +2,20 @@
 
 import json
 import logging
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import copy_context
 from io import StringIO
 from uuid import uuid4
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from common.errors import NoApiKey
-from common.logs import QUIET, configure_logging
+from common.logs import configure_logging
 from common.settings import ServiceSettings
 from common.telemetry import (
     MODEL,
@@ -31,29 +30,6 @@ from common.telemetry import (
 )
 
 SECRET = f"key-{uuid4().hex}"
-
-
-@pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    """What was recorded, while tracing is on."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    TRACING.export_by(provider)
-    yield exporter
-    TRACING.export_by(None)
-
-
-@pytest.fixture
-def logging_kept() -> Iterator[None]:
-    """Put everything back that `configure_logging` changes for a whole process."""
-    root, hook = logging.getLogger(), sys.excepthook
-    handlers, level, levels = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in QUIET}
-    yield
-    sys.excepthook = hook
-    logging.captureWarnings(False)
-    root.handlers, root.level = handlers, level
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
 
 
 def test_without_a_collector_nothing_is_traced() -> None:
