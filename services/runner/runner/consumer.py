@@ -95,7 +95,9 @@ class Assignment:
 
     async def _progress(self, tp: TopicPartition) -> int:
         """Return the oldest unfinished offset; of a partition that delivered nothing yet, where it is read."""
-        return self._lanes[tp].offsets.committable or int(await self._consumer.position(tp))
+        offsets = self._lanes[tp].offsets
+        # Not by `committable`: the oldest unfinished record of a new partition is at 0.
+        return offsets.committable if offsets.next else int(await self._consumer.position(tp))
 
     async def commit(self) -> None:
         """Commit every lane's progress since the last time."""
