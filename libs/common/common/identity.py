@@ -33,6 +33,7 @@ STATEMENT_AUDIENCE = "tallyrun-record"
 """No service goes by this name: a statement is nobody's token."""
 RUNS: tuple[Operation, ...] = ("chat", "messages")
 CHECKS: tuple[Operation, ...] = ("check",)
+PROVIDER_BATCHES: tuple[Operation, ...] = ("batch",)
 
 NOT_A_TOKEN = (JoseError, ValueError, RecursionError)
 """What decoding raises; the last for JSON that is nested without end."""

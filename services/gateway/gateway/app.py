@@ -22,7 +22,7 @@ from gateway.batches.feeder import Parts
 from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
-from gateway.batches.objects import Objects
+from common.objects import Objects
 from gateway.batches.owner import Owners
 from gateway.batches.quote_file import Quotes
 from gateway.batches.results import Results

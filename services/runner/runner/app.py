@@ -16,6 +16,7 @@ from common.errors import Unavailable
 from common.http import ServiceClient, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from common.objects import Objects
 from common.providers import Providers, ProviderSettings
 from runner.cancelled import CancelledBatches
 from runner.complete import Completions
@@ -30,6 +31,7 @@ from runner.journal import Journal
 from runner.lane import Lane
 from runner.leases import Leases
 from runner.limits import Limits
+from runner.orders import Orders
 from runner.parking import Parking
 from runner.pricing import price
 from runner.providers import Answer, provider_for
@@ -72,6 +74,9 @@ class Runner:
             self._price,
             Deltas(self._publisher),
             self._cancelled,
+            Orders(
+                Objects(settings.files_url), self._completions, self._price_batch, previews=settings.prompt_previews
+            ),
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
@@ -170,6 +175,9 @@ class Runner:
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
         return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
+
+    def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:
+        return price(self._catalogues[provider], model, answer, at, batch=True)
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""

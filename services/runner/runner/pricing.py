@@ -10,7 +10,7 @@ from genai_prices.decompose import compute_leaf_values
 from genai_prices.types import ModelInfo, calc_unit_price
 from genai_prices.units import UnitDef
 
-from common.catalogue import CATALOGUE, Prices, find, prices
+from common.catalogue import BATCH, CATALOGUE, Prices, find, prices
 from common.contracts.runs_v1 import Cost, Usage
 from runner.providers.answer import Answer
 from runner.usage import PriceContext
@@ -67,17 +67,14 @@ def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:
 
 
 def _terms(answer: Answer, batch: bool) -> dict[str, str]:
-    """Return in what the call differs from list price, in the catalogue's words.
-
-    A batch is `processing` there; Anthropic's own `service_tier: batch` matches nothing, and would bill double.
-    """
+    """Return in what the call differs from list price, in the catalogue's words."""
     terms = {}
     if answer.service_tier and answer.service_tier not in STANDARD_TIERS | {"batch"}:
         terms["service_tier"] = answer.service_tier
     if answer.price_context.speed and answer.price_context.speed not in STANDARD_SPEEDS:
         terms["speed"] = answer.price_context.speed
     if batch or answer.service_tier == "batch":
-        terms["processing"] = "batch"
+        terms.update(BATCH)
     return terms
 
 

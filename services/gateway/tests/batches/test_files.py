@@ -13,7 +13,7 @@ from services.gateway.tests.conftest import Gateway
 from common.ids import now_ms
 from gateway.batches import files as storing
 from gateway.batches.files import Files, StoredFile
-from gateway.batches.objects import Objects
+from common.objects import Objects
 from gateway.routes import files as routes
 from gateway.store import Store
 
