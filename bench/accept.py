@@ -99,7 +99,9 @@ def _until_idle(stack: Stack) -> None:
 def _ended(stack: Stack) -> float:
     port = int(psutil.Process(stack.pid("runner")).environ()["RUNNER_PORT"])
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("tallyrun_runs_ended_total"))
+    return sum(
+        float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("tallyrun_runner_runs_ended_total")
+    )
 
 
 async def _bare_topic_and_port(bootstrap: str) -> int:

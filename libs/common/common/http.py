@@ -3,9 +3,10 @@
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,15 +34,18 @@ from common.errors import (
     Unavailable,
     from_wire,
 )
+from common.observed import Observed
 from common.openapi import PROBES, documented
 from common.redaction import SECRETS
+from common.telemetry import TRACING, trace_headers
 
 log = logging.getLogger(__name__)
 
 DISCARDED_BYTES = 64 * 1024 * 1024
 """At most so much of a refused body is read to its end; the sender of more may lose the answer."""
 
-DENIED = Counter("tallyrun_denied", "Requests refused for who sent them", ["code"])
+DENIED = Counter("tallyrun_denied_requests", "Requests refused for who sent them", ["code"])
+BUILD = Gauge("tallyrun_build_info", "1, with the service and its version as labels", ["service", "version"])
 
 Ready = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -118,9 +122,12 @@ def service_app(
     `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
     `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
     """
-    app = FastAPI(title=title, lifespan=lifespan, redoc_url=None)
+    disable_created_metrics()  # type: ignore[no-untyped-call] # each would come with a second series that nothing reads
+    BUILD.labels(title.rpartition(" ")[2], version("tallyrun-common")).set(1)
+    app = FastAPI(title=title, lifespan=_traced(lifespan), redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
     app.add_middleware(Edge)
+    app.add_middleware(Observed)
     _answer_errors(app, denied, answer)
     documented(app)
 
@@ -138,6 +145,20 @@ def service_app(
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _traced(lifespan: Lifespan) -> Lifespan:
+    """Send the last spans once everything has ended: the signal that stops a service ends its process at once."""
+
+    @asynccontextmanager
+    async def traced(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with lifespan(app):
+                yield
+        finally:
+            await TRACING.close()
+
+    return traced
 
 
 def _answer_errors(app: FastAPI, denied: Denied | None, answer: ErrorAnswer) -> None:
@@ -294,16 +315,22 @@ class ServiceClient:
 
     async def call(self, method: str, path: str, *, body: bytes | None = None, params: Params = None) -> bytes:
         """Return the answer's body; raise `Unavailable` where the service cannot be reached."""
+        with TRACING.span(f"{method} {self._audience}", "client"):
+            answer, content = await self._asked(method, path, body, params)
+            if answer.status >= 400:
+                raise self._refusal(answer, content)
+        return content
+
+    async def _asked(
+        self, method: str, path: str, body: bytes | None, params: Params
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         try:
             async with self._started().request(
                 method, self._base_url + path, data=body, params=params, headers=self._headers()
             ) as answer:
-                content = await answer.read()
+                return answer, await answer.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
-        if answer.status >= 400:
-            raise self._refusal(answer, content)
-        return content
 
     def _refusal(self, answer: aiohttp.ClientResponse, content: bytes) -> TallyrunError:
         error = from_wire(answer.status, _json(content), _seconds(answer.headers.get("retry-after")))
@@ -321,7 +348,7 @@ class ServiceClient:
 
     def _headers(self) -> dict[str, str]:
         token = self._speaker.service_token(self._audience)
-        return {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        return {"authorization": f"Bearer {token}", "content-type": "application/json", **trace_headers()}
 
 
 def bearer(request: Request) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import IllegalStateError, KafkaError, TopicAlreadyExistsError, for_code
+from prometheus_client import Counter
 
 from common.contracts.topics import GENERATIONS, MAX_MESSAGE_BYTES, TOPICS, Generation
 from common.errors import TallyrunError, Unavailable
@@ -18,6 +19,12 @@ from common.errors import TallyrunError, Unavailable
 log = logging.getLogger(__name__)
 
 Record = ConsumerRecord[bytes, bytes]
+
+SENDS_FAILED = Counter(
+    "tallyrun_kafka_failed_sends", "Records that the broker refused, or did not acknowledge", ["topic", "fault"]
+)
+DECLARED = frozenset(topic.name for topic in TOPICS)
+"""Publishers' own reply topics count as one: their names are theirs to choose."""
 
 
 class Extras(TypedDict, total=False):
@@ -43,6 +50,9 @@ SILENT_PROBES = 3
 
 class OutcomeUnknown(Unavailable):
     """The broker did not answer in time, and may still append the record. Before `publish_by` nobody can tell."""
+
+
+FAULTS = {Unavailable: "unsent", OutcomeUnknown: "unknown"}
 
 
 class TopicMismatch(TallyrunError):
@@ -152,6 +162,7 @@ class Publisher:
             # Until it is in a batch, nothing of it leaves this process; from then on even a refusal proves little,
             # since an earlier attempt may have been appended.
             kind = Unavailable if acknowledged is None else OutcomeUnknown
+            SENDS_FAILED.labels(topic if topic in DECLARED else "own", FAULTS[kind]).inc()
             raise kind(f"the message broker {_fault(error)}", retry_after=5) from error
 
     async def deliver(self, topic: str, value: bytes | None, **extras: Unpack[Extras]) -> None:

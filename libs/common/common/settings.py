@@ -1,10 +1,20 @@
 """Settings that more than one service has, under the same environment variable."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+"""As OpenTelemetry names them. `parentbased_…` believes what a caller says of its own trace."""
 
 
 class ServiceSettings(BaseSettings):
@@ -15,6 +25,11 @@ class ServiceSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     log_level: str = "INFO"
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="where traces go by OTLP over HTTP: http://collector:4318; without it there are none"
+    )
+    otel_traces_sampler: Sampler = Field("parentbased_always_on", description="which runs are traced")
+    otel_traces_sampler_arg: float | None = Field(None, ge=0, le=1, description="the share of them, for …traceidratio")
 
 
 class SchemaSettings(ServiceSettings):

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.transaction_manager import PidAndEpoch
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import TopicPartition
+from prometheus_client import REGISTRY
 
 from common.errors import Unavailable
 from common.kafka import OutcomeUnknown, Publisher
@@ -99,10 +100,13 @@ async def appended(bootstrap: str, topic: str) -> list[bytes]:
 async def test_a_refused_batch_costs_one_producer_and_nobody_else_a_send(
     kafka: str, topic: str, publishing: Publisher, started: list[AIOKafkaProducer]
 ) -> None:
+    place = {"topic": "own", "fault": "unknown"}
+    failed = REGISTRY.get_sample_value("tallyrun_kafka_failed_sends_total", place) or 0
     with pytest.raises(OutcomeUnknown, match="MessageSizeTooLarge"):
         await publishing.send(topic, LARGE, timeout=20)
     said = await asyncio.gather(*(outcome(publishing, topic, b"%d" % n) for n in range(SENDS)))
     assert said == ["acknowledged"] * SENDS
+    assert REGISTRY.get_sample_value("tallyrun_kafka_failed_sends_total", place) == failed + 1
     assert len(started) == 2
     assert sorted(await appended(kafka, topic)) == sorted([b"first", *(b"%d" % n for n in range(SENDS))])
 

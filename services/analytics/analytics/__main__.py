@@ -6,12 +6,14 @@ from analytics.settings import DatabaseSettings, Settings
 from common.commands import service_command
 from common.http import serve
 from common.logs import configure_logging
+from common.telemetry import TRACING
 
 
 def main() -> None:
     """Serve until stopped."""
     settings = Settings()
     configure_logging("analytics", settings.log_level)
+    TRACING.start("analytics", settings)
     serve(create_app(settings), settings.host, settings.analytics_port, settings.drain_seconds)
 
 

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from analytics import schema
 from analytics.database import BadDataError, Table
+from analytics.telemetry import QUERIES
 from common.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ _BAD_VALUES = ("ARGUMENT_OUT_OF_BOUND", "UNKNOWN_ELEMENT_OF_ENUM", "TYPE_MISMATC
 
 T = TypeVar("T")
 
+_timed = cache(QUERIES.labels)
+
 
 class ClickHouse:
     """Runs the queries of `queries/*.sql`, each in a thread with a client of its own."""
@@ -82,11 +85,13 @@ class ClickHouse:
 
     async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return what the query answers."""
-        return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
+        with _timed(query).time():
+            return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
 
     async def execute(self, query: str, **parameters: Any) -> None:
         """Run a query that answers nothing."""
-        await self._run(lambda: self._client.command(_sql(query), parameters))
+        with _timed(query).time():
+            await self._run(lambda: self._client.command(_sql(query), parameters))
 
     async def insert(self, table: Table, lines: Sequence[bytes]) -> None:
         """Return once these rows, each a JSON object, are on disk; raise `BadDataError` if one is refused."""

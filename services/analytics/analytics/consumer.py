@@ -10,7 +10,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.ingest import Refused
-from analytics.telemetry import REJECTED, STORED
+from analytics.telemetry import REJECTED, STORED, WAITS
+from analytics.traced import storing
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
@@ -92,9 +93,10 @@ class Consumer:
         records = await _collect(consumer)
         if not records:
             return False
-        for refused in await self._stored(records):
-            await self._set_aside(refused)
-        await _commit(consumer, records)
+        with storing(records):
+            for refused in await self._stored(records):
+                await self._set_aside(refused)
+            await _commit(consumer, records)
         STORED.inc(len(records))
         return True
 
@@ -105,6 +107,7 @@ class Consumer:
             try:
                 return await self._store.store(records)
             except Unavailable:
+                WAITS.inc()
                 log.warning("a batch waits for the database", extra={"records": len(records), "pause": pause})
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

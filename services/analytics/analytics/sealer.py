@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from analytics.database import Database
 from analytics.hours import Hour, days_of, hours_of_days, stamp
 from analytics.ingest import MARKS, mark_row
-from analytics.telemetry import SEALED_HOURS, SEALS
+from analytics.telemetry import SEAL_FAILURES, SEALED_HOURS, SEALS
 from common.errors import Unavailable
 from common.ids import now_ms
 
@@ -58,8 +58,9 @@ class Sealer:
         try:
             await self.seal()
         except Unavailable:
-            pass  # The marks stand: the next turn finds them again.
+            SEAL_FAILURES.inc()  # The marks stand: the next turn finds them again.
         except Exception:  # a sealer that ends would freeze every figure
+            SEAL_FAILURES.inc()
             log.exception("sealing failed; it is tried again")
 
     async def seal(self) -> int:

@@ -12,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 from analytics.batches import Stored
 from analytics.consumer import TOPICS
 from analytics.ingest import COMPLETED_TOPICS
+from analytics.telemetry import lags, watch_age
 from common.ids import now_ms
 from common.singleflight import Singleflight
 
@@ -51,6 +52,7 @@ class Watermark:
         self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         self._ends = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
         await self._admin.start()
+        watch_age(lambda: self.read_up_to)
         await self._ends.start()
         topics = await self._admin.describe_topics(list(TOPICS))
         self._partitions = [
@@ -86,7 +88,9 @@ class Watermark:
         ends = await self._ends.end_offsets(self._partitions)
         committed = await self._admin.list_consumer_group_offsets(self._group)
         behind = {p: committed.get(p, _NOTHING) for p, end in ends.items() if committed.get(p, _NOTHING).offset < end}
-        times = [_append_time(commit) for p, commit in behind.items() if not await self._expired(p, commit, ends[p])]
+        late = {p: commit for p, commit in behind.items() if not await self._expired(p, commit, ends[p])}
+        lags({p: end - late[p].offset if p in late else 0 for p, end in ends.items()})
+        times = map(_append_time, late.values())
         self.stored = Stored(max(self.read_up_to, min(times, default=now)), self._offsets(committed))
 
     def _offsets(self, committed: Mapping[TopicPartition, OffsetAndMetadata]) -> dict[str, list[int]]:

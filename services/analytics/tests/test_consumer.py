@@ -3,6 +3,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from uuid import UUID
 
+from prometheus_client import REGISTRY
+
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
 from analytics.ingest import Ingest, Refused
@@ -37,6 +39,7 @@ async def test_while_the_database_is_away_it_waits_and_loses_nothing(
             return await ingest.store(records)
 
     watermark, flaky = Watermark(kafka, group), Flaky()
+    waits = REGISTRY.get_sample_value("tallyrun_analytics_database_waits_total") or 0
     consumer = Consumer(kafka, group, 10, flaky, publisher)
     run = completed()
     await publisher.send(COMPLETED.name, run.encode(), headers=run.headers())
@@ -50,6 +53,7 @@ async def test_while_the_database_is_away_it_waits_and_loses_nothing(
             await reading
         await watermark.close()
     assert flaky.refusals == 0
+    assert REGISTRY.get_sample_value("tallyrun_analytics_database_waits_total") == waits + 2
     assert (await Runs(database, watermark).detail(workspace, run.run_id, None)).status == "succeeded"
 
 
@@ -59,7 +63,14 @@ async def test_what_nobody_stored_is_not_read(kafka: str, group: str, publisher:
     watermark = Watermark(kafka, group)
     await watermark.start()
     assert not await watermark.passes(run.accepted_at, within=0.5)
+    assert sum(_lags()) >= 1
     await watermark.close()
+
+
+def _lags() -> list[float]:
+    name, labels = "tallyrun_analytics_consumer_lag_records", {"topic": COMPLETED.name}
+    places = [{**labels, "partition": str(number)} for number in range(COMPLETED.partitions)]
+    return [REGISTRY.get_sample_value(name, place) or 0 for place in places]
 
 
 async def test_identical_questions_in_flight_are_answered_once() -> None:

@@ -113,14 +113,17 @@ async def test_a_migrator_at_work_gives_signs_of_life(
 ) -> None:
     monkeypatch.setattr(schema, "BEAT_SECONDS", 0.05)
     first, work = starting[0], threading.Event()
+    await first._run(first._whole_database)
     monkeypatch.setattr(schema, "migrations", lambda: iter([("0001_slow.sql", _once(work))]))
     migrating = asyncio.create_task(first.migrate())
     seen: set[str] = set()
-    async with asyncio.timeout(10):
-        while len(seen) < 3:
-            found = await first._run(lambda: first._client.query(SIGN_OF_LIFE).result_rows)
-            seen.update(time for (time,) in found)
-    work.set()
+    try:
+        async with asyncio.timeout(30):
+            while len(seen) < 3:
+                found = await first._run(lambda: first._client.query(SIGN_OF_LIFE).result_rows)
+                seen.update(time for (time,) in found)
+    finally:
+        work.set()
     assert await migrating == ["0001_slow.sql"]
 
 

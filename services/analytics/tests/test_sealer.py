@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from analytics import sealer as sealing
 from analytics.clickhouse import ClickHouse
@@ -17,6 +18,7 @@ from analytics.sealer import SETTLE_MS, Sealer
 from common.contracts.event import Event
 from common.contracts.runs_v1 import Cost, RunCompleted
 from common.contracts.topics import DAY_MS
+from common.errors import Unavailable
 from common.ids import now_ms
 from common.kafka import Record
 
@@ -196,3 +198,16 @@ async def test_read_up_to_waits_for_the_count(
     assert counted.read_up_to
     assert stored.read_up_to < counted.read_up_to
     assert (stored.overview.total_runs, counted.overview.total_runs) == (0, 1)
+
+
+@pytest.mark.parametrize("fault", [Unavailable("away"), RuntimeError("a fault of ours")])
+async def test_a_seal_that_fails_is_counted_and_tried_again(database: ClickHouse, fault: Exception) -> None:
+    class Away:
+        execute, insert = database.execute, database.insert
+
+        async def rows(self, query: str, **parameters: object) -> list[dict[str, Any]]:
+            raise fault
+
+    failures = REGISTRY.get_sample_value("tallyrun_analytics_seal_failures_total") or 0
+    await Sealer(Away(), lambda: True)._try()
+    assert REGISTRY.get_sample_value("tallyrun_analytics_seal_failures_total") == failures + 1

@@ -3,6 +3,7 @@
 from common.commands import service_command
 from common.http import serve
 from common.logs import configure_logging
+from common.telemetry import TRACING
 from gateway.app import create_app
 from gateway.settings import DatabaseSettings, GatewaySettings
 from gateway.store.schema import SCHEMA
@@ -12,6 +13,7 @@ def main() -> None:
     """Serve until told to stop."""
     settings = GatewaySettings()
     configure_logging("gateway", settings.log_level)
+    TRACING.start("gateway", settings)
     serve(create_app(settings), settings.host, settings.gateway_port, settings.drain_seconds)
 
 

@@ -9,6 +9,8 @@ from common.contracts.topics import BATCHES_CANCELLED, GENERATIONS, MAX_BODY_BYT
 from common.errors import TooLarge
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown, Publisher
+from common.telemetry import TRACING, name_run, record_headers
+from gateway.metrics import PUBLISH_SECONDS
 
 NEWEST = GENERATIONS[-1]
 
@@ -31,11 +33,13 @@ class RequestLog:
         value = request.encode()
         if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
             raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
-        headers = [*request.headers(), (GRANT_HEADER, grant.encode())]
         try:
-            await self._publisher.send(
-                topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
-            )
+            with TRACING.span(f"publish {topic}", "producer") as span, PUBLISH_SECONDS.time():
+                name_run(span, request.run_id, request.workspace_id, request.provider, request.model)
+                headers = [*request.headers(), (GRANT_HEADER, grant.encode()), *record_headers()]
+                await self._publisher.send(
+                    topic, value, key=request.run_id.bytes, headers=headers, partition=partition, timeout=self._seconds
+                )
         except OutcomeUnknown as error:
             error.run_id = str(request.run_id)
             raise

@@ -15,6 +15,7 @@ from common.contracts.topics import REPLIES
 from common.ids import new_id
 from common.kafka import Record
 from common.news import News
+from gateway.metrics import WAITING
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Replies:
         waiting = self._waiting.setdefault(run_id, [])
         waiting.append(reply)
         try:
-            yield reply
+            with WAITING.track_inprogress():
+                yield reply
         finally:
             waiting.remove(reply)
             if not waiting:
@@ -80,7 +82,8 @@ class Replies:
         """Yield a queue of what is told of the run, its completion the last. Follow before the run is published."""
         pieces = self._following[run_id] = Pieces()
         try:
-            yield pieces
+            with WAITING.track_inprogress():
+                yield pieces
         finally:
             self._following.pop(run_id, None)
 

@@ -13,6 +13,7 @@ from common.contracts.topics import DAY_MS
 from common.errors import NotFound, StillRunning, TallyrunError, TooLarge, Unavailable
 from common.ids import now_ms
 from common.providers import Providers, ProviderSpec
+from common.telemetry import about
 from gateway import metrics
 from gateway.claims import ClaimStore, Ticket, claimed_ticket, new_ticket
 from gateway.grants import Grants
@@ -113,6 +114,7 @@ class Runs:
         self, caller: Caller, ask: Ask, ticket: Ticket, lifetime_ms: int, reply_to: ReplyTo | None = None
     ) -> None:
         """Publish the run unless the broker has it. Sent again, it keeps its id and time, and gets a new deadline."""
+        about(ticket.run_id, caller.workspace_id, ask.provider, ask.model)
         if ticket.published:
             return
         if ticket.repeated:

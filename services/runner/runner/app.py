@@ -5,19 +5,23 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from fastapi import FastAPI
-from prometheus_client import Counter, Gauge
 
 from common.admission import Admission
 from common.callers import speaker
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested
+from common.contracts.topics import is_bulk
 from common.errors import Unavailable
 from common.http import ServiceClient, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.objects import Objects
+from common.periodic import repeating
 from common.providers import Providers, ProviderSettings
+from common.telemetry import TRACING, about
+from runner import metrics
 from runner.cancelled import CancelledBatches
 from runner.complete import Completions
 from runner.consumer import RunConsumer
@@ -38,6 +42,7 @@ from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
 from runner.replies import OwnTopics, Replies
 from runner.settings import RunnerSettings
+from runner.spans import describe_end
 from runner.vault import HttpVault
 
 log = logging.getLogger(__name__)
@@ -46,9 +51,8 @@ MAX_BODY_BYTES = 64 * 1024
 """The runner's HTTP side answers probes only."""
 
 LEAVE_SECONDS = 5.0
-
-runs_ended = Counter("tallyrun_runs_ended", "Runs carried out to their end", ["provider", "status"])
-runs_in_flight = Gauge("tallyrun_runs_in_flight", "Runs being carried out now")
+LAG_SECONDS = 5.0
+"""How often the broker is asked for it."""
 
 
 class Runner:
@@ -74,16 +78,13 @@ class Runner:
             self._price,
             Deltas(self._publisher),
             self._cancelled,
-            Orders(
-                Objects(settings.files_url), self._completions, self._price_batch, previews=settings.prompt_previews
-            ),
+            self._orders(settings),
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
         self._dispatcher = Dispatcher(
             limits, self._carry_out, settings.runner_slots, self._stalled, self._cancelled.include
         )
-        runs_in_flight.set_function(lambda: self._dispatcher.in_flight)
         self._admission = Admission(Verifier.load(settings.identity_dir))
         self._halt = Halt()
         self._journal = Journal(bootstrap)
@@ -94,6 +95,20 @@ class Runner:
             bootstrap, settings.runner_group, settings.session_seconds, self._halt, self._lane, self._give_up
         )
         self._evictions = Evictions(bootstrap, leases)
+        self._watch(limits)
+
+    def _watch(self, limits: Limits) -> None:
+        """Let what is looked up at each scrape be found."""
+        metrics.IN_FLIGHT.set_function(lambda: self._dispatcher.in_flight)
+        metrics.PARKED.set_function(lambda: self.consumer.parked)
+        for kind, bulk in (("interactive", False), ("bulk", True)):
+            metrics.IN_HAND.labels(kind).set_function(partial(self.consumer.in_hand, bulk=bulk))
+        for name in self._providers:
+            metrics.PROVIDER_OPEN.labels(name).set_function(partial(limits.provider_open, name))
+        metrics.KEYS_OPEN.set_function(lambda: limits.keys_open)
+
+    async def _measure_lag(self) -> None:
+        metrics.lags(await self.consumer.lag())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -106,6 +121,7 @@ class Runner:
             for part in (self._publisher, self._own_topics, self._evictions, self._cancelled):
                 await part.start()
                 stack.push_async_callback(part.close)
+            await stack.enter_async_context(repeating(self._measure_lag, LAG_SECONDS))
             beating = asyncio.create_task(self.consumer.beat())
             tasks = [asyncio.create_task(self.consumer.run()), asyncio.create_task(self._dispatcher.run())]
             try:
@@ -151,13 +167,17 @@ class Runner:
             await self._handovers.hand_over(calling, self._call_seconds)
 
     async def _carry_out(self, turn: Turn, slot: Slot) -> None:
-        try:
-            completed = await self._execute(turn, slot)
-        except GivenBack:
-            if not self._stalled():
-                await self._handovers.give_back([turn])
-            raise
-        await self._publish(turn, completed)
+        run = turn.admitted.request
+        with TRACING.span("run", "consumer", turn.parent) as span:
+            about(run.run_id, run.workspace_id, run.provider, run.model)
+            try:
+                completed = await self._execute(turn, slot)
+            except GivenBack:
+                if not self._stalled():
+                    await self._handovers.give_back([turn])
+                raise
+            await self._publish(turn, completed)
+            describe_end(span, completed)
 
     async def _execute(self, turn: Turn, slot: Slot) -> RunCompleted:
         if turn.called_before:
@@ -171,10 +191,14 @@ class Runner:
 
     async def _publish(self, turn: Turn, completed: RunCompleted) -> None:
         await self._completions.publish(completed, turn.journal, turn.admitted.request.reply_to)
-        runs_ended.labels(completed.provider, completed.status).inc()
+        metrics.ended(completed, bulk=is_bulk(turn.topic))
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
         return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
+
+    def _orders(self, settings: RunnerSettings) -> Orders:
+        contents = Objects(settings.files_url)
+        return Orders(contents, self._completions, self._price_batch, previews=settings.prompt_previews)
 
     def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:
         return price(self._catalogues[provider], model, answer, at, batch=True)

@@ -57,6 +57,14 @@ class Breakers(Generic[K]):
         self._terms = threshold, first_cool, longest_cool
         self._breakers: dict[K, Breaker] = {}
 
+    def open(self, key: K, now: float) -> bool:
+        """Whether nothing is sent through this circuit now; looking makes none."""
+        return (breaker := self._breakers.get(key)) is not None and breaker.wait(now) > 0
+
+    def count_open(self, now: float) -> int:
+        """Return through how many circuits nothing is sent now."""
+        return sum(breaker.wait(now) > 0 for breaker in self._breakers.values())
+
     def __getitem__(self, key: K) -> Breaker:
         """Return the breaker, made anew where none is remembered."""
         breaker = self._breakers.pop(key, None) or Breaker(*self._terms)

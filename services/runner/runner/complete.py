@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from common.contracts.runs_v1 import ReplyTo, RunCompleted, RunStarted
 from common.contracts.topics import MAX_VALUE_BYTES
 from common.ids import now_ms
+from common.telemetry import TRACING, record_headers
 from runner.replies import Sender
 
 
@@ -35,8 +36,10 @@ class Completions:
 
     async def publish(self, completed: RunCompleted, journal: TopicPartition, reply_to: ReplyTo | None) -> None:
         """Append to the journal of the request's partition, then reply to who waits."""
-        key, headers, value = completed.run_id.bytes, completed.headers(), _fitting(completed)
-        await self._sender.deliver(journal.topic, value, key=key, headers=headers, partition=journal.partition)
+        key, value = completed.run_id.bytes, _fitting(completed)
+        with TRACING.span(f"publish {journal.topic}", "producer"):
+            headers = [*completed.headers(), *record_headers()]
+            await self._sender.deliver(journal.topic, value, key=key, headers=headers, partition=journal.partition)
         if reply_to is not None:
             await self._replies.send(completed, value, reply_to)
 

@@ -22,6 +22,7 @@ POLL_RECORDS = 500
 COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
 PULSE_SECONDS = 0.25
+LAG_TIMEOUT_SECONDS = 4.0
 
 MOST_INTERACTIVE, MOST_BULK = 15_000, 2_000
 """Records in hand, waiting or running, before their partitions are paused. Interactive ones are read on until a
@@ -74,6 +75,24 @@ class Assignment:
         for tp, lane in lanes.items():
             if (offset := lane.turn(time.monotonic(), full=full)) is not None:
                 self._consumer.seek(tp, offset)
+
+    def in_hand(self, *, bulk: bool) -> int:
+        """Return how many records of the kind are taken in and not finished."""
+        return sum(lane.unfinished for tp, lane in self._lanes.items() if is_bulk(tp.topic) == bulk)
+
+    @property
+    def parked(self) -> int:
+        """How many records are left in the log for later."""
+        return sum(lane.parked for lane in self._lanes.values())
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return how many records of each partition are not finished, by the ends that the broker tells."""
+        ends = await self._consumer.end_offsets(self._lanes)
+        return {tp: max(0, end - (await self._progress(tp))) for tp, end in ends.items()}
+
+    async def _progress(self, tp: TopicPartition) -> int:
+        """Return the oldest unfinished offset; of a partition that delivered nothing yet, where it is read."""
+        return self._lanes[tp].offsets.committable or int(await self._consumer.position(tp))
 
     async def commit(self) -> None:
         """Commit every lane's progress since the last time."""
@@ -164,6 +183,26 @@ class RunConsumer(ConsumerRebalanceListener):
     def stalled(self) -> bool:
         """Whether this process stood still for longer than its membership lasts: others may own its partitions."""
         return self._pulse.missed
+
+    def in_hand(self, *, bulk: bool) -> int:
+        """Return how many records of the kind wait here, or are being carried out."""
+        return 0 if self._assignment is None else self._assignment.in_hand(bulk=bulk)
+
+    @property
+    def parked(self) -> int:
+        """How many records are left in the log for later."""
+        return 0 if self._assignment is None else self._assignment.parked
+
+    async def lag(self) -> dict[TopicPartition, int]:
+        """Return how many records of each of its partitions are not finished; of none while the broker is away."""
+        if (assignment := self._assignment) is None:
+            return {}
+        try:
+            async with asyncio.timeout(LAG_TIMEOUT_SECONDS):
+                return await assignment.lag()
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            log.warning("the broker does not tell how far behind this runner is", extra={"kind": type(error).__name__})
+            return {}
 
     async def beat(self) -> None:
         """Watch for such a stall until cancelled: for as long as there are calls under way."""

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from common.admission import Admitted
 from common.contracts.runs_v1 import RunRequested
 from common.contracts.topics import is_bulk
+from common.telemetry import Parent
 from runner.journal import journal_of
 from runner.limits import Flow, flow_of
 from runner.recent import RecentRuns
@@ -45,6 +46,8 @@ class Turn:
     partition: int
     offset: int
     called_before: bool = False
+    parent: Parent | None = None
+    """The span that the record was published in."""
 
     @property
     def run_id(self) -> UUID:

@@ -21,12 +21,15 @@ from common.errors import (
 )
 from common.identity import Grant
 from common.ids import now_ms
+from common.telemetry import TRACING
 from runner.dispatch import GivenBack, Slot, pause
 from runner.limits import Flow, KeyVersion, flow_of
+from runner.metrics import RETRIES, called
 from runner.preview import preview
 from runner.progress import FREE, FinalFailure, Progress
 from runner.providers import Answer, CallFailed, Hearing, Provider
 from runner.retry import next_wait
+from runner.spans import describe_call
 
 log = logging.getLogger(__name__)
 
@@ -203,12 +206,16 @@ class Executor:
         self._check_key(progress.run, key)
         started, clock = now_ms(), time.monotonic()
         failure: CallFailed | None = None
-        try:
-            progress.answer = await self._call(provider, progress, lease)
-            progress.cost = self._cost(progress.run, progress.answer)
-        except CallFailed as error:
-            failure = error
-        progress.record(started, round((time.monotonic() - clock) * 1000), failure)
+        with TRACING.span(f"call {progress.run.provider}", "client") as span:
+            try:
+                progress.answer = await self._call(provider, progress, lease)
+                progress.cost = self._cost(progress.run, progress.answer)
+            except CallFailed as error:
+                failure = error
+            describe_call(span, progress.run, len(progress.attempts) + 1, failure or progress.answer)
+        seconds = time.monotonic() - clock
+        progress.record(started, round(seconds * 1000), failure)
+        called(progress.run.provider, progress.run.model, failure.code if failure else "succeeded", seconds)
         self._limits.ended(flow_of(progress.run), key, clock, failure, progress.wait_seconds)
         return failure
 
@@ -252,6 +259,7 @@ class Executor:
             raise FinalFailure(failure)
         if now_ms() + wait * 1000 >= progress.run.deadline or wait > self._limits.longest_wait:
             raise FinalFailure(failure, retry_at=now_ms() + round(wait * 1000))
+        RETRIES.labels(progress.run.provider, failure.code).inc()
         await slot.again(wait)
 
     def _completed(self, progress: Progress, error: TallyrunError | None) -> RunCompleted:

@@ -2,13 +2,11 @@
 
 from uuid import UUID
 
-from prometheus_client import Gauge
+from runner.metrics import HALTED
 
 FAILURES, WORKSPACES = 50, 3
 """Records in a row that are no runs though they carry valid grants, and from how many workspaces: one tenant's
 publisher can be broken, three at the same time are not."""
-
-halted = Gauge("tallyrun_runner_halted", "1 once this runner has stopped reading, since nothing it reads is a run")
 
 
 class Halted(Exception):
@@ -35,7 +33,7 @@ class Halt:
         self._row = [*self._row[1 - FAILURES :], workspace]
         if len(self._row) == FAILURES and len(set(self._row)) >= WORKSPACES:
             self.halted = True
-            halted.set(1)
+            HALTED.set(1)
             self.check()
 
     def check(self) -> None:

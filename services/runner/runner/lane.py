@@ -15,6 +15,7 @@ from common.admission import Admission, Admitted, NeverAccepted, Rejected
 from common.contracts.topics import is_bulk
 from common.ids import now_ms
 from common.kafka import Record
+from common.telemetry import parent_of
 from runner.dispatch import Turn
 from runner.halt import Halted
 from runner.journal import Past, journal_of
@@ -118,6 +119,11 @@ class Lane:
         return len(self._sizes)
 
     @property
+    def parked(self) -> int:
+        """How many records are left in the log for later."""
+        return self._parking.count
+
+    @property
     def reads_on(self) -> bool:
         """Whether what is read next was never read before."""
         return self.position >= self.offsets.next
@@ -191,7 +197,8 @@ class Lane:
         match self._admission.judge(record.value, record.headers, record.timestamp):
             case Admitted() as admitted:
                 self._gate.passed()
-                await self._take(Turn(admitted, self, record.topic, record.partition, record.offset))
+                parent = parent_of(record.headers)
+                await self._take(Turn(admitted, self, record.topic, record.partition, record.offset, parent=parent))
             case Rejected(reason, workspace_id):
                 if workspace_id is not None:
                     self._gate.failed(workspace_id)

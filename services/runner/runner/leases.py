@@ -11,6 +11,8 @@ from common.contracts.runs_v1 import RunRequested
 from common.errors import GrantRefused
 from common.identity import Grant
 from common.singleflight import Singleflight
+from common.telemetry import TRACING
+from runner.metrics import FETCHED, HELD
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -55,9 +57,12 @@ class Leases:
         slot = (grant.grant_id, run.provider, run.key_id)
         held = self._held.get(slot)
         if held is not None and self._clock() < held.expires:
+            HELD.inc()
             return held.lease
+        FETCHED.inc()
         request = LeaseRequest(grant=token, provider=run.provider, operation=run.operation, key_id=run.key_id)
-        lease = await self._fetches.ask(slot, lambda: self._fetch(slot, request))
+        with TRACING.span("lease"):
+            lease = await self._fetches.ask(slot, lambda: self._fetch(slot, request))
         self._check(grant.grant_id)  # it may have been revoked while the lease was on its way
         return lease
 

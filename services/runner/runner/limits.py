@@ -106,6 +106,15 @@ class Limits:
             self._keys[key].enter(now)
         return wait
 
+    def provider_open(self, provider: str) -> bool:
+        """Whether a provider is not called for a while."""
+        return self._providers.open(provider, self._clock())
+
+    @property
+    def keys_open(self) -> int:
+        """How many keys are not used for a while."""
+        return self._keys.count_open(self._clock())
+
     def _circuits(self, provider: str, key: KeyVersion, began: float, failure: CallFailed | None) -> None:
         code = failure.code if failure else None
         if code == "runner_fault":

@@ -51,6 +51,11 @@ class Parking:
         self._admitted: dict[int, UUID] = {}
         self._back_at = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many records are parked."""
+        return sum(len(offsets) for offsets in self._parked.values())
+
     def admit(self, workspace: UUID, offset: int) -> bool:
         """Let a record in and count it as in hand, or park it where its workspace has its share."""
         if self._shares.full(workspace):

@@ -2,16 +2,13 @@
 
 import logging
 
-from prometheus_client import Counter
-
 from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import REJECTED
 from common.kafka import Record
+from runner.metrics import REJECTED as REJECTED_RECORDS
 from runner.replies import Sender
 
 log = logging.getLogger(__name__)
-
-rejected_records = Counter("tallyrun_rejected_records", "Records set aside because they are no runs", ["topic"])
 
 
 class Rejections:
@@ -24,6 +21,6 @@ class Rejections:
         """Append to the rejected topic, and raise the alarm."""
         place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
         log.error("a record was rejected: %s", reason, extra=place)
-        rejected_records.labels(record.topic).inc()
+        REJECTED_RECORDS.labels(record.topic).inc()
         rejected = RunRejected(reason=reason, service="runner", **place)
         await self._sender.deliver(REJECTED.name, record.value, key=record.key, headers=rejected.headers())

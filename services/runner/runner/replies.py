@@ -8,21 +8,19 @@ from typing import Protocol, Unpack
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from prometheus_client import Counter
 
 from common.contracts.event import INSTANCE_HEADER
 from common.contracts.runs_v1 import ReplyTo, RunCompleted
 from common.contracts.topics import OWN_REPLIES, REPLIES
 from common.errors import Unavailable
 from common.kafka import ANSWER_SECONDS, Extras, Publisher
+from runner.metrics import UNDELIVERED
 
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 """Topics that are not known are looked for at most this often, whoever names them."""
-
-undelivered_replies = Counter("tallyrun_undelivered_replies", "Replies that no topic of the publisher's own took")
 
 
 class Sender(Protocol):
@@ -72,7 +70,7 @@ class OwnTopics:
             fault = "the message broker does not tell which topics there are"
         except (KafkaError, Unavailable) as error:
             fault = str(error)
-        undelivered_replies.inc()
+        UNDELIVERED.inc()
         log.warning("a reply was given up; its run has ended all the same: %s", fault, extra={"topic": topic})
 
     async def _exists(self, topic: str, partition: int) -> bool:

@@ -1,7 +1,9 @@
 """The vault, over HTTP."""
 
 from common.contracts.credentials_v1 import Lease, LeaseRequest
+from common.errors import TallyrunError
 from common.http import ServiceClient
+from runner.metrics import LEASE_FAILURES
 
 
 class HttpVault:
@@ -12,5 +14,9 @@ class HttpVault:
 
     async def lease(self, request: LeaseRequest) -> Lease:
         """Return a lease, or raise the vault's refusal; `Unavailable` where it cannot be reached."""
-        answer = await self._client.call("POST", "/leases", body=request.model_dump_json().encode())
+        try:
+            answer = await self._client.call("POST", "/leases", body=request.model_dump_json().encode())
+        except TallyrunError as error:
+            LEASE_FAILURES.labels(error.code).inc()
+            raise
         return Lease.model_validate_json(answer)

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from services.runner.tests.cluster import Cluster
 
 from common.contracts.topics import REJECTED, REQUESTED
@@ -61,6 +62,7 @@ async def test_a_runner_halts_when_records_of_many_tenants_make_no_sense_and_kee
         async with asyncio.timeout(20):
             while (answer := await ready(app))[0] != 503 or "halted" not in answer[1]:
                 await asyncio.sleep(0.05)
+        assert REGISTRY.get_sample_value("tallyrun_runner_halted") == 1
         rejected = await cluster.records(REJECTED.name, set(poison[: FAILURES - 1]))
     behind = len(poison) + 1 - (FAILURES - 1)
     assert len({record.key for record in rejected}) == FAILURES - 1

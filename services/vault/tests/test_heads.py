@@ -4,13 +4,16 @@ import os
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from common.contracts.audit_v1 import AuditHead, AuditHeads
 from common.errors import Unauthenticated, Unavailable
 from common.identity import Signer, Verifier
 from vault.chain import NO_WORKSPACE, Head
-from vault.heads import ANEW_SECONDS, BACKWARDS, PER_STATEMENT, STATEMENT, Heads
+from vault.heads import ANEW_SECONDS, PER_STATEMENT, STATEMENT, Heads
 from vault.published import NotTheVaults, stated
+
+BACKWARDS = "tallyrun_vault_audit_backwards_total"
 
 
 class Chains:
@@ -86,7 +89,7 @@ async def test_a_chain_that_went_back_raises_the_alarm(
     for chain in (shorter, other, gone, longer):
         chains.move(chain, 5)
     await chains.published(verifier)
-    before = BACKWARDS._value.get()
+    before = REGISTRY.get_sample_value(BACKWARDS) or 0
     chains.move(shorter, 4)
     chains.move(other, 5)
     del chains.heads[gone]
@@ -94,7 +97,7 @@ async def test_a_chain_that_went_back_raises_the_alarm(
     await chains.published(verifier)
     alarms = [vars(record)["chain"] for record in caplog.records if record.levelname == "ERROR"]
     assert sorted(alarms) == sorted(map(str, (shorter, other, gone)))
-    assert BACKWARDS._value.get() == before + 3
+    assert REGISTRY.get_sample_value(BACKWARDS) == before + 3
 
 
 def test_only_the_vaults_statement_on_heads_counts(

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from common.contracts.audit_v1 import AuditHead, AuditHeads, StatedHeads
 from common.contracts.topics import AUDIT_HEADS
 from common.ids import now_ms
 from common.kafka import Publisher
 from vault.chain import NO_WORKSPACE, Head
+from vault.metrics import BACKWARDS, HEADS_AT
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +23,6 @@ ANEW_SECONDS = 86_400
 
 PER_STATEMENT = 100
 SEND_SECONDS = 5
-
-BACKWARDS = Counter(
-    "tallyrun_vault_audit_backwards", "Audit chains that were found shorter than, or other than, before"
-)
 
 
 class Store(Protocol):
@@ -70,6 +65,7 @@ class Heads:
             await self._state(dict(due[first : first + PER_STATEMENT]))
         if self._clock() >= self._all_at:
             self._all_at = self._clock() + ANEW_SECONDS
+        HEADS_AT.set_to_current_time()
 
     def _due(self, chain: UUID, head: Head) -> bool:
         return self._clock() >= self._all_at or self._published.get(chain) != head

@@ -14,6 +14,7 @@ from common.ids import now_ms
 from vault.audit import DONE, AuditEntry
 from vault.envelope import Context
 from vault.expiry import day
+from vault.metrics import LEASES
 
 LONGEST_MS = 60_000
 FOR_EVER = 2**63
@@ -90,6 +91,7 @@ class Leases:
         async with self._store.transaction() as transaction:
             decision = await _decide(transaction, grant, request)
             await transaction.audit(_entry(request, actor, grant, decision))
+        LEASES.labels(decision.code if isinstance(decision, RunFailed) else DONE).inc()
         # Past this line the decision is written down for good.
         if isinstance(decision, RunFailed):
             raise decision

@@ -6,6 +6,7 @@ import typer
 
 from common.core_dumps import forbid_core_dumps
 from common.logs import configure_logging
+from common.telemetry import TRACING
 from vault.app import create_app
 from vault.command import audit, keyring, legacy, migrate, rewrap
 from vault.master_key import MasterKeyRefused
@@ -36,6 +37,7 @@ def _serve(context: typer.Context) -> None:
         service = create_app(settings)
     except MasterKeyRefused as refused:
         sys.exit(f"The vault does not start. {refused}")
+    TRACING.start("vault", settings)
     serve(service, settings.host, settings.vault_port, settings.drain_seconds)
 
 
