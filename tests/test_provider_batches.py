@@ -32,7 +32,7 @@ def pace(simulator: Simulator) -> Iterator[Callable[..., Any]]:
 def provider_batches(simulator: Simulator, unique: str) -> list[Any]:
     """Return the batches that were made of rows with this word."""
     made = request("GET", f"{simulator.url}/control/batches").body
-    return [batch for batch in made if unique in batch["prompts"]]
+    return [batch for batch in made if unique in str(batch["first"])]
 
 
 def rows_of(unique: str, count: int, models: tuple[str, ...] = MODELS) -> bytes:
@@ -78,12 +78,7 @@ def once(client: Client, batch: str, reached: Callable[[Any], bool], what: str, 
     try:
         until(asked, what, within)
     finally:
-        print(
-            what,
-            {k: told[k] for k in ("state", "rows", "fed", "inFlight", "succeeded", "failed", "parts")}
-            if told
-            else told,
-        )
+        print(what, told and {name: told[name] for name in ("state", "inFlight", "succeeded", "pausedReason", "parts")})
     return told
 
 

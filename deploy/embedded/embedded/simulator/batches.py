@@ -205,12 +205,7 @@ class Batches:
         return batch if batch is not None and batch.key == key_of(request) else None
 
     async def _report(self, _: web.Request) -> web.Response:
-        return _json(
-            [
-                {**_told(batch), "rows": len(batch.rows), "prompts": str(batch.rows[:1])}
-                for batch in self.batches.values()
-            ]
-        )
+        return _json([{**_told(made), "rows": len(made.rows), "first": made.rows[0]} for made in self.batches.values()])
 
     async def _steer(self, request: web.Request) -> web.Response:
         asked = orjson.loads(await request.read())
