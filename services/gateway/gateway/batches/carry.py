@@ -10,6 +10,7 @@ from common.contracts.runs_v1 import RunError
 from common.errors import Unavailable
 from common.ids import now_ms
 from gateway.batches.again import KEY_REFUSED
+from gateway.batches.batch import Batch
 from gateway.batches.lease import Lease
 from gateway.batches.orders import BEGIN_MS, Orders, Told, answered_by
 from gateway.batches.parts import RowsOf
@@ -37,7 +38,7 @@ MOST_REFUSALS = 5
 """Looks that a provider refuses in a row; then the batch is taken to be lost there."""
 
 ABANDONED_MS = 60 * 60_000
-"""After its deadline a batch is cancelled; one that has not ended so long afterwards is given up."""
+"""Stopped, or at its deadline, a batch is cancelled at the provider; one that goes on so long afterwards is given up."""
 
 Save = Callable[[], Awaitable[None]]
 """Stores every part as it stands; raises `LeaseLost`."""
@@ -125,12 +126,11 @@ class Carrier:
         return await self._submitted(told)
 
     async def _submitted(self, told: Told) -> float:
-        if told.standing is not None:
+        if told.standing is not None and told.standing.provider_batch is not None:
             return await self._found(told.standing, told)
-        if told.unknown:
+        if told.error is None or told.unknown:
             await self._become("submitting", tried_until=answered_by(self._any_submit(), now_ms() + BEGIN_MS))
             return SOONEST_SECONDS
-        assert told.error is not None
         if told.error.code in KEY_REFUSED:
             await self._become("written")
             return await self._key_refused(told.error)
@@ -190,6 +190,7 @@ class Carrier:
         """Go on with the newest key, which opens what is at the provider if it is of the same account; else pause."""
         if self._record.key_id is None:
             await self._refused(self._record.provider, error)
+            return AFTER_FAULT_SECONDS
         self._record.key_id = None
         return TURN_SECONDS
 
@@ -224,8 +225,8 @@ class Carrier:
         await self._ended(Standing(ended_at=now_ms(), fault=RunError(code="outcome_unknown", message=message[:500])))
 
     async def _give_up_if_abandoned(self) -> None:
-        if now_ms() > self._lease.batch.deadline + ABANDONED_MS:
-            await self._lost("its batch did not end within an hour of the deadline")
+        if now_ms() > stops_at(self._lease.batch) + ABANDONED_MS:
+            await self._lost("its batch did not end within an hour of being cancelled there")
 
     async def _collect(self) -> float:
         record = self._record
@@ -260,6 +261,11 @@ class Carrier:
         for name, value in fields.items():
             setattr(self._record, name, value)
         await self._save()
+
+
+def stops_at(batch: Batch) -> int:
+    """Return when nothing of the batch is to go on (UTC ms)."""
+    return batch.deadline if batch.cancelling_at is None else min(batch.deadline, batch.cancelling_at)
 
 
 def _may_pass(error: RunError) -> bool:

@@ -9,7 +9,7 @@ from common.contracts.runs_v1 import RunError
 from common.ids import now_ms
 from gateway import metrics
 from gateway.batches.batch import State, change_of
-from gateway.batches.carry import ABANDONED_MS, TURN_SECONDS, Carrier
+from gateway.batches.carry import ABANDONED_MS, TURN_SECONDS, Carrier, stops_at
 from gateway.batches.course import Course
 from gateway.batches.feeder import AT_ONCE, LOST_MS, Parts
 from gateway.batches.lease import Lease
@@ -84,8 +84,16 @@ class ProviderFeeder:
             states.give_up_all(RowState.CANCELLED)
         elif now >= batch.deadline:
             states.give_up_all(RowState.EXPIRED)
-        if now >= batch.deadline + ABANDONED_MS + LOST_MS:
-            states.lose_all()
+        if now >= stops_at(batch) + ABANDONED_MS + LOST_MS:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let everything go: without a key nobody can ask the provider, nor tell of its rows."""
+        for task in self._carried:
+            task.cancel()
+        self._carried.clear()
+        self._under_way.clear()
+        self._course.states.lose_all()
 
     def _carry(self, part: RowsOf) -> None:
         carrier = Carrier(self._lease, part, self._parts.orders, self._save, self._refused)
