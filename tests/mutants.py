@@ -39,6 +39,34 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "a hand-over that was not heard of is looked for",
+        "services/gateway/gateway/batches/carry.py",
+        "        if told.error is None or told.unknown:\n",
+        "        if told.error is None:\n",
+        f"{BATCH_TESTS}/test_carry.py::test_what_may_have_been_handed_over_is_looked_for_and_not_handed_over_again",
+    ),
+    Mutant(
+        "only what is certainly not there is handed over again",
+        "services/gateway/gateway/batches/carry.py",
+        "        if overdue and told.standing.certain:\n",
+        "        if overdue:\n",
+        f"{BATCH_TESTS}/test_carry.py::test_only_what_surely_was_not_handed_over_is_once_its_order_cannot_be_under_way",
+    ),
+    Mutant(
+        "a row collected twice is one execution",
+        "services/runner/runner/rows.py",
+        '            execution_id=named_run_id("collected", str(order.part.id), str(row.run_id)),\n',
+        '            execution_id=named_run_id("collected", str(run.run_id), str(row.run_id)),\n',
+        f"{RUNNER_TESTS}/test_orders.py::test_a_part_collected_twice_is_the_same_to_the_byte",
+    ),
+    Mutant(
+        "a 5xx does not say that no batch was made",
+        "services/runner/runner/providers/batching.py",
+        "    known = failed.outcome_known and (failed.status_code or 0) < 500\n",
+        "    known = failed.outcome_known\n",
+        f"{RUNNER_TESTS}/test_orders.py::test_a_server_error_says_nothing_about_whether_a_batch_was_made",
+    ),
+    Mutant(
         "the journal read",
         "services/runner/runner/lane.py",
         "        self._past = await self._read_journal(oldest)\n",

@@ -182,6 +182,17 @@ async def test_what_was_made_without_an_answer_is_found_and_nothing_else(desk: D
     assert len(await desk.collect(part, found)) == ROWS
 
 
+async def test_a_server_error_says_nothing_about_whether_a_batch_was_made(desk: Desk) -> None:
+    desk.simulator.simulator.batches.lose_next = "fault"
+    part = desk.part()
+    with pytest.raises(CallFailed) as caught:
+        await desk.give(Submit(part=part))
+    assert (caught.value.code, caught.value.outcome_known) == ("provider_unavailable", False)
+    while (found := (await desk.find(part)).provider_batch) is None:
+        await asyncio.sleep(0.02)
+    assert (await desk.ended(part, found)).completed == ROWS
+
+
 async def test_what_was_not_made_is_known_not_to_be(desk: Desk) -> None:
     part = desk.part()
     desk.simulator.simulator.batches.lose_next = "before"

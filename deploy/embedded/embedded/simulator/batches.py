@@ -60,7 +60,7 @@ class Batches:
         self.batches: dict[str, Batch] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
         self.lose_next: str | None = None
-        """"before" or "after": the next creation's connection is cut before or after the batch is made."""
+        """How the next creation is not heard of: cut "before" or "after" it is made, or made with a "fault" told."""
         self._answering = answering
 
     def routes(self) -> list[web.RouteDef]:
@@ -124,6 +124,8 @@ class Batches:
         if lose != "before":
             self.batches[batch.id] = batch
             batch.task = asyncio.create_task(self._carry_out(batch))
+        if lose == "fault":
+            return _json({"error": {"type": "server_error", "message": "it may have been made"}}, 500)
         if lose is not None and request.transport is not None:
             request.transport.abort()
         return _json(_told(batch))

@@ -38,7 +38,7 @@ MOST_REFUSALS = 5
 """Looks that a provider refuses in a row; then the batch is taken to be lost there."""
 
 ABANDONED_MS = 60 * 60_000
-"""Stopped, or at its deadline, a batch is cancelled at the provider; one that goes on so long afterwards is given up."""
+"""When its batch is stopped, a part is cancelled at its provider; one that goes on so long afterwards is given up."""
 
 Save = Callable[[], Awaitable[None]]
 """Stores every part as it stands; raises `LeaseLost`."""
