@@ -399,6 +399,62 @@ MUTANTS = (
         "if result:",
         f"{CLIENT_TESTS}/test_command.py::test_the_file_of_a_killed_run_is_completed_each_row_once",
     ),
+    Mutant(
+        "the turn of migrators",
+        "libs/common/common/schema/__init__.py",
+        "        while not await connection.scalar(select(func.pg_try_advisory_lock(lock))):\n",
+        "        while await connection.scalar(select(lock)) is None:\n",
+        "libs/common/tests/test_schema.py::test_of_migrators_that_start_together_one_migrates_and_none_fails",
+    ),
+    Mutant(
+        "whom a schema serves",
+        "libs/common/common/schema/__init__.py",
+        "        if found.oldest_served > self.head:\n",
+        "        if found.oldest_served is None:\n",
+        "libs/common/tests/test_schema.py::test_newer_tables_are_good_for_the_versions_that_they_serve",
+    ),
+    Mutant(
+        "the turn of ClickHouse's migrators",
+        "services/analytics/analytics/schema.py",
+        '    while not engine.attempt("take_turn"):\n',
+        '    while engine.attempt("take_turn") is None:\n',
+        f"{ANALYTICS_TESTS}/test_migrations.py::test_a_migrator_that_is_gone_is_waited_for_and_then_replaced",
+    ),
+    Mutant(
+        "the bottom of a workspace's bucket",
+        "services/gateway/gateway/store/limits.py",
+        "func.least(asked, func.floor(there - kept))",
+        "func.least(asked, asked + kept)",
+        f"{GATEWAY_TESTS}/test_limits.py::test_replicas_share_one_bucket_exactly",
+    ),
+    Mutant(
+        "the callers' part of a bucket",
+        "services/gateway/gateway/quota/rate.py",
+        "limits.burst * KEPT_FOR_CALLERS",
+        "limits.burst * 0.0",
+        f"{GATEWAY_TESTS}/test_limits.py::test_batches_leave_callers_half_of_the_burst",
+    ),
+    Mutant(
+        "the last look at what a workspace keeps",
+        "services/gateway/gateway/store/files.py",
+        "                if await _stored(session, file.workspace_id) + file.bytes > most_stored:\n",
+        "                if most_stored < 0:\n",
+        f"{BATCH_TESTS}/test_files.py::test_a_workspace_keeps_so_many_bytes_and_no_more",
+    ),
+    Mutant(
+        "the door",
+        "services/gateway/gateway/load.py",
+        "        over = entering >= self._most_entering or",
+        "        over = entering < 0 or",
+        f"{GATEWAY_TESTS}/test_load.py::test_beyond_what_may_enter_callers_hear_so_at_once",
+    ),
+    Mutant(
+        "the last answer of a connection",
+        "libs/common/common/http.py",
+        ', (b"connection", b"close")]\n',
+        "]\n",
+        "libs/common/tests/test_leaving.py",
+    ),
 )
 
 

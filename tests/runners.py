@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -29,30 +29,44 @@ ADMIN_PAUSE_SECONDS = 0.2
 
 
 class Beside:
-    """One more runner, with the environment of the stack's; started again whenever it is killed."""
+    """One more runner (or another service), with the environment of the stack's; started again when it is killed.
 
-    def __init__(self, stack: Stack, log: Path) -> None:
+    `command`: what to run instead of `-m <service>`; further settings are added to the environment.
+    """
+
+    def __init__(
+        self, stack: Stack, log: Path, service: str = "runner", command: Sequence[str] = (), **settings: object
+    ) -> None:
         self._log = log
-        self._port = free_port()
-        self._environment = {**psutil.Process(stack.pid("runner")).environ(), "RUNNER_PORT": str(self._port)}
+        self._command = [sys.executable, *(command or ("-m", service))]
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        own = {f"{service}_port": port, **settings}
+        self._environment = psutil.Process(stack.pid(service)).environ()
+        self._environment |= {name.upper(): str(value) for name, value in own.items()}
         self.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "runner"], env=self._environment, stderr=log)
+            self._process = subprocess.Popen(self._command, env=self._environment, stderr=log)
 
     def kill(self) -> None:
         """SIGKILL, and start it again."""
         self.stop(signal.SIGKILL)
         self.start()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Return how it ended."""
         self._process.send_signal(number)
-        self._process.wait()
+        return self._process.wait()
 
     def ready(self) -> bool:
         try:
-            return request("GET", f"http://127.0.0.1:{self._port}/health/ready").status == 200
+            return request("GET", f"{self.url}/health/ready").status == 200
         except OSError:
             return False
 

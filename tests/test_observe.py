@@ -29,6 +29,7 @@ from tests.test_batches import ended, line, submitted
 SERVICES = ("gateway", "runner", "vault", "analytics")
 
 ELSEWHERE = {
+    "tallyrun_gateway_refused_requests_total": "services/gateway/tests/test_limits.py",
     "tallyrun_runner_halted": "services/runner/tests/test_halt.py",
     "tallyrun_runner_records_parked": "services/runner/tests/test_metrics.py",
     "tallyrun_runner_consumer_lag_records": "services/runner/tests/test_metrics.py",

@@ -1,5 +1,7 @@
 """One tree of errors: each class carries the code and the status that a caller sees."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -12,6 +14,8 @@ class TallyrunError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What its answer's headers say beside those that every error has."""
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, run_id: str | None = None, param: str | None = None
@@ -104,6 +108,29 @@ class Unavailable(TallyrunError):
     """A part that is needed is away; the same request may succeed later."""
 
     code, status = "unavailable", 503
+
+
+class QuotaExceeded(TallyrunError):
+    """The workspace has used what it may; `limit` of how many, none of which is left until `reset` seconds from now."""
+
+    code, status = "quota_exceeded", 429
+
+    def __init__(self, message: str, *, retry_after: float, limit: int, reset: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        known = {"limit": str(limit), "remaining": "0", **({} if reset is None else {"reset": f"{reset:.3g}s"})}
+        self.headers = {f"x-ratelimit-{name}-requests": value for name, value in known.items()}
+
+
+class StorageExceeded(TallyrunError):
+    """The workspace keeps as many bytes as it may: time alone helps only where something expires."""
+
+    code, status = "storage_exceeded", 413
+
+
+class Overloaded(TallyrunError):
+    """More comes in than this replica can take; nothing of the request was begun."""
+
+    code, status = "overloaded", 503
 
 
 class SchemaMismatch(TallyrunError):

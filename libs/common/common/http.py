@@ -1,10 +1,14 @@
 """HTTP, as every service speaks it: one error shape, health, metrics, body limits; and calls between services."""
 
+import asyncio
 import gc
 import logging
 import os
+import socket
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
@@ -19,6 +23,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.main import STARTUP_FAILURE
 
 from common.contracts.registry import parse_examples
 from common.edge import Edge, completed
@@ -51,6 +56,9 @@ Ready = Callable[[], Awaitable[None]]
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 LONGEST_PATH = 256
+
+LEAVING_SECONDS = 0.5
+"""Long enough for busy callers, which are those that would lose a request; little enough for who waits for the stop."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def error_headers(error: TallyrunError) -> dict[str, str]:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.run_id is not None:
         headers["x-should-retry"] = "false"
-    return headers
+    return {**headers, **error.headers}
 
 
 def in_one_shape(_: Scope, error: TallyrunError) -> Response:
@@ -285,7 +293,7 @@ def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests that run for at most `drain_seconds`."""
     parse_examples()
     gc.freeze()  # what the imports made lives for ever: walking it again and again took a third of an accept's CPU
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -296,6 +304,27 @@ def serve(app: FastAPI, host: str, port: int, drain_seconds: int) -> None:
         proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
         timeout_graceful_shutdown=drain_seconds,
     )
+    server = _Leaving(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _Leaving(uvicorn.Server):
+    """Says with each answer, for a moment before it goes, that it is the last one of its connection.
+
+    A connection that is closed in the very moment when its caller sends the next request loses that request.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let callers leave, then finish what runs."""
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        until = time.monotonic() + LEAVING_SECONDS
+        # The server tells nobody of connections that end.
+        while self.server_state.connections and time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
 
 class ServiceClient:

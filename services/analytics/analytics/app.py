@@ -18,6 +18,7 @@ from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
 from analytics.usage import Usages
+from analytics.waiting import WaitingRuns, waiting_routes
 from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     batches = Batches(clickhouse, watermark)
     app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    app.include_router(waiting_routes(callers, WaitingRuns(clickhouse, stored)))
     app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
     return app
 

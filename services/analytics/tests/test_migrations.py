@@ -1,6 +1,9 @@
 """A database of an earlier version is brought up to date, and so are its figures."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
@@ -149,3 +152,11 @@ async def test_tables_that_serve_newer_versions_only_end_the_start(
     for migrate in (True, False):
         with pytest.raises(SchemaMismatch, match=r"0099_less_serves_0098.sql, which serves versions from 0098 on"):
             await starting[1].prepare(migrate=migrate)
+
+
+def test_the_command_says_what_it_applied(remote: ClickHouse) -> None:
+    environment = {**os.environ, "CLICKHOUSE_DSN": remote._dsn, "CLICKHOUSE_DATABASE": f"test_{new_id().hex}"}
+    command = [sys.executable, "-m", "analytics", "migrate"]
+    told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert told[0].stdout.splitlines() == [f"applied {name}" for name, _ in schema.migrations()]
+    assert told[1].stdout == "nothing to do: the database is up to date\n"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.waiting_v1 import Waiting
 from common.http import ServiceClient
 
 T = TypeVar("T")
@@ -62,6 +63,11 @@ class Analytics:
         asked = {"provider": provider, "model": model}
         content = await self._client.call("GET", f"/workspaces/{workspace_id}/output-tokens", params=asked)
         return Success[OutputTokens].model_validate_json(content).data
+
+    async def waiting(self, workspace_id: UUID) -> Waiting:
+        """Return how many single runs have not ended."""
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/waiting")
+        return Success[Waiting].model_validate_json(content).data
 
     async def batch_rows(
         self, workspace_id: UUID, batch_id: str, after: str | None, limit: int, *, texts: bool

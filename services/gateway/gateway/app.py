@@ -34,9 +34,15 @@ from gateway.claims import PRUNE_SECONDS, prune_old
 from gateway.compatible import RequestIds, answer_error
 from gateway.connect import Connecting
 from gateway.grants import Grants
+from gateway.load import Door, Load
 from gateway.models import Models
 from gateway.online import Online
 from gateway.publish import CancelledLog, CompletedLog, RequestLog
+from gateway.quota.limits import WorkspaceLimits
+from gateway.quota.quota import Quota
+from gateway.quota.rate import RunRate
+from gateway.quota.use import Uses
+from gateway.quota.waiting import WaitingRuns
 from gateway.rejected_log import KafkaRejectedLog
 from gateway.replay import Replays
 from gateway.replies import Replies
@@ -49,6 +55,7 @@ from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
 from gateway.routes.integrations import IntegrationRoutes
+from gateway.routes.limits import LimitRoutes
 from gateway.routes.messages import MessageRoutes
 from gateway.routes.models import ModelRoutes
 from gateway.routes.prices import PriceRoutes
@@ -91,6 +98,9 @@ class Shared:
     analytics: Analytics
     requests: RequestLog
     models: Models
+    quota: Quota
+    uses: Uses
+    load: Load
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         {FILES_PATH: MAX_FILE_BYTES + FORM_OVERHEAD},
     )
     app.add_middleware(RequestIds)
+    app.add_middleware(Door, load=shared.load, answer=answer_error)
     for router in (*_routers(settings, connections, signer, shared), *_batch_routers(connections, shared, batching)):
         app.include_router(router)
     return app
@@ -165,15 +176,25 @@ def _lifespan(settings: GatewaySettings, connections: Connections, batching: Bat
 
 def _shared(settings: GatewaySettings, connections: Connections, signer: Signer) -> Shared:
     vault, providers = Vault(connections.vault), Providers.load(settings)
+    analytics = Analytics(connections.analytics)
+    quota, uses = _quota(settings, connections.store, analytics)
     return Shared(
         tokens=Tokens(connections.store, Lockout(settings.failed_tokens)),
         grants=Grants(signer),
         providers=providers,
         vault=vault,
         models=Models(vault, providers),
-        analytics=Analytics(connections.analytics),
+        analytics=analytics,
         requests=RequestLog(connections.publisher, settings.publish_seconds),
+        quota=quota,
+        uses=uses,
+        load=Load(settings.entering_requests, settings.open_requests, settings.open_bytes),
     )
+
+
+def _quota(settings: GatewaySettings, store: Store, analytics: Analytics) -> tuple[Quota, Uses]:
+    limits, waiting = WorkspaceLimits(store.limits, settings.workspace_limits()), WaitingRuns(analytics)
+    return Quota(limits, RunRate(store.limits), waiting), Uses(store.limits, store.files, waiting, limits)
 
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer, shared: Shared) -> list[APIRouter]:
@@ -188,6 +209,8 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
             claims=store,
             stored=analytics,
             providers=providers,
+            quota=shared.quota,
+            load=shared.load,
             sync_wait_seconds=seconds,
         )
         for seconds in (wait, settings.online_wait_seconds)
@@ -216,6 +239,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         IntegrationRoutes(tokens, connecting, vault, analytics).router,
         AnalyticsRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
+        LimitRoutes(tokens, shared.uses).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
         RejectedRoutes(tokens, rejected, replays).router,
         ChatRoutes(tokens, Asks(models), online_runs, online).router,
@@ -226,7 +250,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
 
 
 def _batching(settings: GatewaySettings, connections: Connections, shared: Shared) -> Batching:
-    files = Files(connections.store.files, connections.objects)
+    files = Files(connections.store.files, connections.objects, shared.quota)
     results = Results(shared.analytics, files)
     parts = Parts(
         files=files,
@@ -236,6 +260,7 @@ def _batching(settings: GatewaySettings, connections: Connections, shared: Share
         providers=shared.providers,
         objects=connections.objects,
         orders=Orders(shared.requests, connections.replies, shared.grants),
+        quota=shared.quota,
     )
     owners = Owners(connections.store.batches, shared.models, parts, Finishing(results, files, shared.analytics))
     return Batching(files, results, owners)

@@ -15,3 +15,4 @@ REPLAYS = Counter("tallyrun_gateway_replays", "Rejected records that were to be 
 FED = Counter("tallyrun_gateway_batch_rows_fed", "Rows of batches that the broker acknowledged")
 OWNED = Gauge("tallyrun_gateway_batches_owned", "Batches that this replica owns")
 BATCHES = Counter("tallyrun_gateway_batches_ended", "Batches that ended here, by their state", ["state"])
+REFUSED = Counter("tallyrun_gateway_refused_requests", "Refused for a limit: rate, waiting, storage or load", ["limit"])

@@ -27,10 +27,17 @@ class RequestLog:
         return now_ms() + round(self._seconds * 1000)
 
     async def append(
-        self, request: RunRequested, grant: str, topic: str = NEWEST.requested.name, partition: int | None = None
+        self,
+        request: RunRequested,
+        grant: str,
+        topic: str = NEWEST.requested.name,
+        partition: int | None = None,
+        most_bytes: int | None = None,
     ) -> None:
         """Return once the broker has acknowledged; else raise `TooLarge`, `Unavailable` or `OutcomeUnknown`."""
         value = request.encode()
+        if most_bytes is not None and len(value) > most_bytes:
+            raise TooLarge(f"the run has {len(value)} bytes, and this workspace's may have {most_bytes}")
         if len(value) > MAX_VALUE_BYTES:  # a body can grow when it is written anew (1e9 → 1000000000.0)
             raise TooLarge(f"the body is over the limit of {MAX_BODY_BYTES} bytes")
         try:

@@ -17,7 +17,9 @@ from common.telemetry import about
 from gateway import metrics
 from gateway.claims import ClaimStore, Ticket, claimed_ticket, new_ticket
 from gateway.grants import Grants
+from gateway.load import Load
 from gateway.publish import RequestLog
+from gateway.quota.quota import Quota
 from gateway.replies import Pieces, Replies, Reply
 from gateway.results import End, check_succeeded
 from gateway.tokens import Caller
@@ -72,6 +74,8 @@ class Runs:
         claims: ClaimStore,
         stored: StoredRuns,
         providers: Providers,
+        quota: Quota,
+        load: Load,
         sync_wait_seconds: float,
     ) -> None:
         self._requests = requests
@@ -80,14 +84,23 @@ class Runs:
         self._claims = claims
         self._stored = stored
         self._providers = providers
+        self._quota = quota
+        self._load = load
         self._wait_seconds = sync_wait_seconds
 
     async def ticket(self, caller: Caller, ask: Ask, idempotency_key: str | None) -> Ticket:
-        """Return a new run's ticket, or that of the run which the workspace gave this key to."""
-        self._providers.find(ask.provider)  # before anything is claimed
+        """Return a new run's ticket, or that of the run which the workspace gave this key to.
+
+        Raises `QuotaExceeded`, before anything is claimed.
+        """
+        self._providers.find(ask.provider)
+        await self._quota.admit(caller.workspace_id)
         if idempotency_key is None:
             return new_ticket()
-        return await claimed_ticket(self._claims, caller.workspace_id, idempotency_key, ask.identity())
+        ticket = await claimed_ticket(self._claims, caller.workspace_id, idempotency_key, ask.identity())
+        if ticket.published:
+            self._quota.give_back(caller.workspace_id)
+        return ticket
 
     async def accept(self, caller: Caller, ask: Ask, ticket: Ticket) -> UUID:
         """Return the run's id once the broker has the run; it has a day."""
@@ -100,7 +113,8 @@ class Runs:
         with self._replies.expect(ticket.run_id) as reply:
             await self._publish(caller, ask, ticket, round(self._wait_seconds * 1000), self._replies.reply_to)
             metrics.ACCEPTED.labels("sync").inc()
-            return await self._awaited(caller, ticket, reply)
+            with self._load.waiting():
+                return await self._awaited(caller, ticket, reply)
 
     @asynccontextmanager
     async def followed(self, caller: Caller, ask: Ask, ticket: Ticket) -> AsyncIterator[Pieces]:
@@ -108,7 +122,8 @@ class Runs:
         with self._replies.follow(ticket.run_id) as pieces:
             await self._publish(caller, ask, ticket, round(self._wait_seconds * 1000), self._replies.reply_to)
             metrics.ACCEPTED.labels("stream").inc()
-            yield pieces
+            with self._load.waiting():
+                yield pieces
 
     async def _publish(
         self, caller: Caller, ask: Ask, ticket: Ticket, lifetime_ms: int, reply_to: ReplyTo | None = None
@@ -123,7 +138,7 @@ class Runs:
         request = self._request(caller, ask, ticket, deadline, reply_to)
         grant = self._grants.shared(caller.workspace_id, ask.provider, deadline, lifetime_ms)
         try:
-            await self._requests.append(request, grant)
+            await self._requests.append(request, grant, most_bytes=await self._quota.body_bytes(caller.workspace_id))
         except TooLarge:
             if ticket.named:
                 await self._claims.release(ticket.run_id)

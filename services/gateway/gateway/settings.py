@@ -6,7 +6,8 @@ from pydantic import Field, SecretStr
 
 from common.lockout import ALLOWED
 from common.providers import ProviderSettings
-from common.settings import IdentitySettings, KafkaSettings, SchemaSettings
+from common.settings import IdentitySettings, KafkaSettings, SchemaSettings, ServiceSettings
+from gateway.quota.limits import SLOWEST, Limits
 
 
 class DatabaseSettings(SchemaSettings):
@@ -17,7 +18,35 @@ class DatabaseSettings(SchemaSettings):
     )
 
 
-class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings, DatabaseSettings):
+class LimitSettings(ServiceSettings):
+    """What a workspace may use that the operator set nothing for; without a value there is no limit."""
+
+    workspace_runs_per_second: float | None = Field(None, ge=SLOWEST, description="accepted; 0.5 is 30 a minute")
+    workspace_burst_runs: int | None = Field(None, ge=1, description="of these at once; ten seconds' worth if not set")
+    workspace_waiting_runs: int | None = Field(None, ge=1, description="single runs, accepted and not ended")
+    workspace_stored_bytes: int | None = Field(None, ge=1, description="uploads and results of batches")
+    workspace_body_bytes: int | None = Field(None, ge=1024, description="of one run, at most 8 MiB")
+
+    def workspace_limits(self) -> Limits:
+        """Return them as one."""
+        return Limits(
+            runs_per_second=self.workspace_runs_per_second,
+            burst_runs=self.workspace_burst_runs,
+            waiting_runs=self.workspace_waiting_runs,
+            stored_bytes=self.workspace_stored_bytes,
+            body_bytes=self.workspace_body_bytes,
+        )
+
+
+class LoadSettings(ServiceSettings):
+    """What a replica takes on at a time; a run beyond that is answered 503 with Retry-After."""
+
+    entering_requests: int = Field(256, ge=1, description="requests for runs on their way to the broker")
+    open_requests: int = Field(10_000, ge=1, description="the same and those that wait for their results")
+    open_bytes: int = Field(256 * 1024 * 1024, ge=1, description="the bodies of all these")
+
+
+class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings, DatabaseSettings, LimitSettings, LoadSettings):
     """Times are in seconds."""
 
     gateway_port: int = 8080

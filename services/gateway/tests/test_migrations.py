@@ -1,5 +1,8 @@
 """The gateway's tables are what its migrations make of them."""
 
+import os
+import subprocess
+import sys
 from uuid import uuid4
 
 import asyncpg
@@ -43,3 +46,12 @@ async def test_a_gateway_that_may_not_migrate_says_what_to_do(database: str, sql
     await store.start(hashed("secret"), migrate=False)
     assert await sql.fetchval("SELECT count(*) FROM workspaces") == 1
     await store.close()
+
+
+def test_the_command_says_what_it_applied(database: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": database}
+    command = [sys.executable, "-m", "gateway", "migrate"]
+    told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert told[0].stdout.startswith("applied 0001 The first tables.\n")
+    assert told[1].stdout == "nothing to do: the database is up to date\n"
+    assert [ended.stderr for ended in told] == ["", ""]

@@ -5,9 +5,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.support.migrations import catalogue, check_rules
+from typer.testing import CliRunner
 
 from common.engines.postgres import Postgres
 from common.errors import SchemaMismatch
+from vault.command.app import app
 from vault.store import Store
 from vault.store.audit import METADATA as AUDIT
 from vault.store.schema import SCHEMA
@@ -43,3 +45,10 @@ async def test_a_vault_that_may_not_migrate_says_what_to_do(database: str) -> No
     await store.prepare(migrate=False)
     assert await store.keks() == []
     await store.close()
+
+
+def test_the_command_says_what_it_applied(database: str) -> None:
+    told = [CliRunner().invoke(app, ["migrate"], env={"DATABASE_URL": database}) for _ in range(2)]
+    assert [result.exit_code for result in told] == [0, 0], told[0].output
+    assert told[0].stdout.startswith("applied 0001 The first tables.\n")
+    assert told[1].stdout == "nothing to do: the database is up to date\n"

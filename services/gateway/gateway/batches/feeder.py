@@ -22,6 +22,7 @@ from gateway.batches.sending import Sending
 from gateway.batches.states import RowState
 from gateway.batches.truth import BatchLog, Truth
 from gateway.publish import CancelledLog
+from gateway.quota.quota import Quota
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Parts:
     providers: Providers
     objects: Objects
     orders: Orders
+    quota: Quota
 
 
 class Feeder:
@@ -132,7 +134,7 @@ class Feeder:
     async def _feed(self) -> int:
         """Send the next rows and return how many were sent."""
         publish_by = self._parts.sending.publish_by(self._lease.publish_by)
-        rows = self._next_rows() if publish_by is not None else []
+        rows = await self._allowed_rows() if publish_by is not None else []
         if not rows or publish_by is None:
             return 0
         index = self._course.index
@@ -146,10 +148,18 @@ class Feeder:
         sends = [self._send(row, line, publish_by) for row, line in zip(rows, lines, strict=True)]
         return sum(await asyncio.gather(*sends))
 
-    def _next_rows(self) -> list[int]:
-        """Take what is to be fed now off the list."""
+    async def _allowed_rows(self) -> list[int]:
+        """Take what is to be fed now off the list, as far as the workspace's rate allows."""
+        workspace_id, room = self._lease.batch.workspace_id, min(AT_ONCE, self._course.room())
+        allowed = await self._parts.quota.share(workspace_id, room)
+        rows = self._next_rows(allowed)
+        self._parts.quota.give_back(workspace_id, allowed - len(rows))
+        return rows
+
+    def _next_rows(self, room: int) -> list[int]:
+        """Take so many rows off the list."""
         rows: list[int] = []
-        room, size, now = min(AT_ONCE, self._course.room()), 0, now_ms()
+        size, now = 0, now_ms()
         index = self._course.index
         while len(rows) < room and size < BYTES_AT_ONCE and (row := self._course.next(now)) is not None:
             self._course.start(row, now)

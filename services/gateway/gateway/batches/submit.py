@@ -13,14 +13,12 @@ from common.contracts.topics import DAY_MS, MAX_BODY_BYTES
 from common.errors import Conflict, InvalidRequest
 from common.ids import now_ms
 from gateway.batches.batch import ASKED_TO_PAUSE, CANCELLABLE, RETRYABLE, Batch, Mode, State, new_batch_id
-from gateway.batches.files import Draft, Files, StoredFile
+from gateway.batches.files import INPUT, Draft, Files, StoredFile
 from gateway.batches.index import digest
 from gateway.batches.lines import Line, lines
 from gateway.batches.results import Results, custom_id_in
 from gateway.claims import MAX_KEY_CHARACTERS
 from gateway.tokens import Caller
-
-INPUT = "batch"
 
 Again = Literal["failed", "expired", "cancelled"]
 ALL_AGAIN: tuple[Again, ...] = ("failed", "expired", "cancelled")

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 from common.errors import InvalidRequest
 from common.http import json_response
 from common.ids import now_ms
-from gateway.batches.files import MAX_FILE_BYTES, Files, StoredFile
-from gateway.batches.submit import INPUT
+from gateway.batches.files import INPUT, MAX_FILE_BYTES, Files, StoredFile
 from gateway.batches.upload import Form, boundary_of, receive
 from gateway.store import Store
 from gateway.tokens import Tokens

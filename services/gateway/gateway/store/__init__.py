@@ -19,6 +19,7 @@ from gateway.replay import ReplayClaim
 from gateway.service_grants import ServiceGrant
 from gateway.store.batches import BatchTable
 from gateway.store.files import FileTable
+from gateway.store.limits import LimitTable
 from gateway.store.schema import SCHEMA
 from gateway.store.sessions import engine_for, session_on
 from gateway.store.tables import Base, DenialRow, GrantRow, IdempotencyKey, RunReplay, Token, Workspace
@@ -42,6 +43,7 @@ class Store:
         self._engine = engine_for(url)
         self.files = FileTable(self._engine)
         self.batches = BatchTable(self._engine)
+        self.limits = LimitTable(self._engine)
 
     async def start(self, operator_digest: bytes, *, migrate: bool) -> None:
         """Make sure of the tables, and make this hash the one operator's token, admin of the default workspace.

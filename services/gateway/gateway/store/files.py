@@ -3,11 +3,12 @@
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from sqlalchemy import Exists, delete, exists, or_, select, tuple_, update
+from sqlalchemy import Exists, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from common.errors import Conflict, NotFound
 from gateway.batches.files import StoredFile
+from gateway.quota.quota import storage_exceeded
 from gateway.store.sessions import session_on
 from gateway.store.tables import BatchRow, FileRow
 
@@ -25,10 +26,22 @@ class FileTable:
         async with self._session() as session:
             session.add(FileRow(**{**vars(file), "bytes": None}))
 
-    async def complete(self, file: StoredFile) -> None:
-        """Make the file that was reserved visible, as it is now."""
+    async def complete(self, file: StoredFile, most_stored: int | None) -> None:
+        """Make the file that was reserved visible, as it is now.
+
+        Raises `StorageExceeded` where its workspace would keep more bytes; uploads that end together take turns.
+        """
         async with self._session() as session:
+            if most_stored is not None:
+                await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(str(file.workspace_id)))))
+                if await _stored(session, file.workspace_id) + file.bytes > most_stored:
+                    raise storage_exceeded(most_stored)
             await session.execute(update(FileRow).where(FileRow.id == file.id).values(vars(file)))
+
+    async def stored(self, workspace_id: UUID) -> int:
+        """Return how many bytes the workspace keeps."""
+        async with self._session() as session:
+            return await _stored(session, workspace_id)
 
     async def get(self, workspace_id: UUID, file_id: str, now: int) -> StoredFile:
         """Return the workspace's file; raise `NotFound`, also for one that has expired by `now` (UTC ms)."""
@@ -85,6 +98,12 @@ class FileTable:
 def _visible(workspace_id: UUID, now: int) -> tuple:  # type: ignore[type-arg] # SQLAlchemy's expressions
     lives = or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
     return FileRow.workspace_id == workspace_id, FileRow.bytes.is_not(None), lives
+
+
+async def _stored(session: AsyncSession, workspace_id: UUID) -> int:
+    """Sum up what the workspace keeps: what has expired too, until it is removed."""
+    kept = await session.scalar(select(func.sum(FileRow.bytes)).where(FileRow.workspace_id == workspace_id))
+    return int(kept or 0)
 
 
 def _in_use() -> Exists:

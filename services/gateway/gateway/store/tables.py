@@ -1,4 +1,4 @@
-"""The tables of workspaces, tokens, grants, denials, named runs, replays, files and batches."""
+"""The tables of workspaces and their limits, tokens, grants, denials, named runs, replays, files and batches."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -90,6 +90,30 @@ class IdempotencyKey(Base):
     accepted_at: Mapped[int] = mapped_column(BigInteger)
     tried_at: Mapped[int] = mapped_column(BigInteger, index=True)
     published: Mapped[bool] = mapped_column(default=False)
+
+
+class WorkspaceLimitsRow(Base):
+    """What the operator lets a workspace use (see `Limits`); NULL: as the settings say."""
+
+    __tablename__ = "workspace_limits"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id), primary_key=True)
+    runs_per_second: Mapped[float | None]
+    burst_runs: Mapped[int | None] = mapped_column(BigInteger)
+    waiting_runs: Mapped[int | None] = mapped_column(BigInteger)
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    body_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class RunBucket(Base):
+    """How many runs a workspace may have accepted now: it fills at its rate since `filled_at`, up to its burst."""
+
+    __tablename__ = "run_buckets"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey(Workspace.id), primary_key=True)
+    runs: Mapped[float]
+    granted: Mapped[int] = mapped_column(BigInteger)
+    filled_at: Mapped[datetime]
 
 
 class RunReplay(Base):

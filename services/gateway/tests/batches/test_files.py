@@ -20,6 +20,11 @@ from gateway.store import Store
 CONTENT = bytes(range(256)) * 4096
 
 
+class NoLimit:
+    async def stored_bytes(self, workspace_id: UUID) -> int | None:
+        return None
+
+
 def stored(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "files").rglob("*") if path.is_file())
 
@@ -182,7 +187,7 @@ async def test_what_has_expired_is_gone_and_then_swept(
     listed = (await caller.gateway.http.get("/v1/files")).json()["data"]
     assert [file["id"] for file in listed] == [staying]
     store = Store(database)
-    await Files(store.files, Objects(str(tmp_path / "files"))).sweep()
+    await Files(store.files, Objects(str(tmp_path / "files")), NoLimit()).sweep()
     await store.close()
     assert stored(tmp_path) == [staying]
     assert await sql.fetchval("SELECT count(*) FROM files") == 1
@@ -198,7 +203,30 @@ async def test_what_a_crash_left_half_written_is_swept(
     async with objects.writing(left.id) as writer:
         await writer.write(b"{}")
     assert (await gateway.http.get(f"/v1/files/{left.id}")).status_code == 404
-    await Files(store.files, objects).sweep()
+    await Files(store.files, objects, NoLimit()).sweep()
     await store.close()
     assert stored(tmp_path) == []
     assert await sql.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_a_workspace_keeps_so_many_bytes_and_no_more(
+    caller: Caller, workspace_id: UUID, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    http = caller.gateway.http
+    limits = f"/api/workspaces/{workspace_id}/limits"
+    assert (await http.put(limits, json={"storedBytes": 3000})).status_code == 200
+
+    async def upload() -> Any:
+        return await http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a", b"x" * 2000)})
+
+    answers = await asyncio.gather(*(upload() for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 413, 413, 413]
+    refused = next(answer for answer in answers if answer.status_code == 413)
+    assert refused.json()["error"]["code"] == "storage_exceeded"
+    assert "DELETE /v1/files/{id}" in refused.json()["error"]["message"]
+    (kept,) = [answer.json()["id"] for answer in answers if answer.status_code == 200]
+    assert stored(tmp_path) == [kept]
+    assert await sql.fetchval("SELECT count(*) FROM files") == 1
+    assert (await http.get(limits)).json()["data"]["storedBytes"] == {"limit": 3000, "used": 2000, "default": False}
+    await http.delete(f"/v1/files/{kept}")
+    assert (await upload()).status_code == 200
