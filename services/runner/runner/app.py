@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 from fastapi import FastAPI
 
@@ -197,7 +197,7 @@ class Runner:
         return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
 
     def _orders(self, settings: RunnerSettings) -> Orders:
-        contents = Objects(settings.files_url)
+        contents = cache(lambda: Objects(settings.files_url))
         return Orders(contents, self._completions, self._price_batch, previews=settings.prompt_previews)
 
     def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:

@@ -48,7 +48,8 @@ BatchPrice = Callable[[str, str, Answer, datetime], Cost]
 class Orders:
     """Carries orders out. What is published twice is the same both times, so that an order may be repeated."""
 
-    def __init__(self, contents: Contents, ends: Ends, price: BatchPrice, *, previews: bool) -> None:
+    def __init__(self, contents: Callable[[], Contents], ends: Ends, price: BatchPrice, *, previews: bool) -> None:
+        """`contents` is called when a part is read: a runner without such orders needs no file store."""
         self._contents = contents
         self._ends = ends
         self._price = price
@@ -91,7 +92,7 @@ class Orders:
         return Sent(order.part.id, order.part.rows, lambda: self._lines(order.part.file), since)
 
     async def _lines(self, file: str) -> AsyncIterator[PartLine]:
-        async for line in lines(self._contents.read(file)):
+        async for line in lines(self._contents().read(file)):
             yield PartLine(**orjson.loads(line))
 
     async def _collect(self, run: RunRequested, order: Collect, found: Results | None, lease: Lease) -> Collected:

@@ -61,7 +61,7 @@ class Desk:
     def __init__(self, name: str, provider: Provider, simulator: Running) -> None:
         self.name, self.provider, self.simulator = name, provider, simulator
         self.contents, self.ends = Contents(), Ends()
-        self.orders = Orders(self.contents, self.ends, batch_price, previews=True)
+        self.orders = Orders(lambda: self.contents, self.ends, batch_price, previews=True)
         self.secret = f"key-{uuid4().hex}"
         self.since = now_ms()
 
