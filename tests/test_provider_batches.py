@@ -133,8 +133,8 @@ def test_killed_in_between_no_row_is_lost_and_each_provider_has_one_batch(
     assert told["cost"] == cost
     counted = client.counted()["overview"]
     assert (counted["totalRuns"], counted["totalCost"]) == (rows, cost)
-    usage = client.call("GET", "/api/analytics/usage?by=tier").data["rows"]
-    assert [(row["tier"], row["runs"]) for row in usage] == [("batch", rows)]
+    groups = client.call("GET", "/api/analytics/usage?by=tier").data["groups"]
+    assert [(group["by"]["tier"], group["runs"]) for group in groups] == [("batch", rows)]
 
 
 def test_a_batch_whose_making_was_not_heard_of_is_found_and_not_made_twice(
