@@ -119,7 +119,7 @@ def test_killed_in_between_no_row_is_lost_and_each_provider_has_one_batch(
     once(client, batch, lambda told: parts_at(told, "submitted"), "both parts are at their providers")
     for name in ("gateway", "runner"):
         os.kill(stack.pid(name), signal.SIGKILL)
-    once(client, batch, lambda told: any(part["stage"] == "ended" for part in told["parts"]), "a part has ended")
+    once(client, batch, lambda told: any(part["endedAt"] for part in told["parts"]), "a part is about to be collected")
     os.kill(stack.pid("runner"), signal.SIGKILL)
     told = ended(client, batch)
 
