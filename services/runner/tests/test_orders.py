@@ -278,6 +278,7 @@ def test_anthropics_own_word_for_a_batch_does_not_double_the_price(tier: str | N
 
 
 def test_a_model_without_a_batch_price_is_unpriced_in_a_batch_and_not_billed_at_list_price() -> None:
-    answer = Answer("", None, None, "gpt-4", None, Usage(input=1000, output=500), PriceContext())
-    assert price("openai", "gpt-4", answer, datetime.now(UTC)).priced
-    assert not price("openai", "gpt-4", answer, datetime.now(UTC), batch=True).priced
+    model = "chatgpt-4o-latest"
+    answer = Answer("", None, None, model, None, Usage(input=1000, output=500), PriceContext())
+    assert price("openai", model, answer, datetime.now(UTC)).priced
+    assert not price("openai", model, answer, datetime.now(UTC), batch=True).priced

@@ -168,6 +168,8 @@ class Batches:
 
     async def _list(self, request: web.Request) -> web.Response:
         wire: Wire = "messages" if "/messages/" in request.path else "chat"
+        if refused := _refused(key_of(request), anthropic=wire == "messages"):
+            return refused
         mine = [b for b in self.batches.values() if (b.wire, b.key) == (wire, key_of(request))]
         mine.sort(key=lambda batch: -batch.created)
         after = request.query.get("after_id" if wire == "messages" else "after")

@@ -1,19 +1,25 @@
 """Which batches go through the providers' own, and at which price."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import HttpUrl
-from services.gateway.tests.batches.test_quote import NOW, OPENAI, Earlier, quoting_with
+from services.gateway.tests.batches.test_quote import OPENAI, Earlier
 
 from common.catalogue import rate
 from common.contracts.topics import DAY_MS
 from common.providers import Providers, ProviderSettings, ProviderSpec
 from gateway.batches.mode import FEWEST_ROWS, MOST_KINDS, Chosen, Kinds, Mode, chosen
+from gateway.batches.quote import Quoting
 from gateway.batches.rows import Request
 
 SPEC = Providers.load(ProviderSettings()).find("openai")
+DEAR = "chatgpt-4o-latest"
+"""A model that the catalogue has a price of, and none for batches."""
+
 HOUSE = ProviderSpec(name="house", wire="openai", base_url=HttpUrl("http://127.0.0.1:9"))
 
 
@@ -32,8 +38,8 @@ def kinds(count: int = FEWEST_ROWS, spec: ProviderSpec = SPEC, models: tuple[str
         ("auto", kinds(), DAY_MS, Chosen("provider")),
         ("auto", kinds(), DAY_MS - 1, Chosen("online", "its deadline is less than 24 hours away")),
         ("auto", kinds(FEWEST_ROWS - 1), DAY_MS, Chosen("online", "it has fewer than 100 rows")),
-        ("auto", kinds(models=("gpt-4",)), DAY_MS, Chosen("online", "the catalogue has no batch price of gpt-4")),
-        ("provider", kinds(models=("gpt-4",)), DAY_MS, Chosen("provider")),
+        ("auto", kinds(models=(DEAR,)), DAY_MS, Chosen("online", f"the catalogue has no batch price of {DEAR}")),
+        ("provider", kinds(models=(DEAR,)), DAY_MS, Chosen("provider")),
         ("auto", kinds(spec=HOUSE), DAY_MS, Chosen("online", "no batches are known of at house")),
         ("provider", kinds(spec=HOUSE), DAY_MS, Chosen("online", "no batches are known of at house")),
         (
@@ -55,14 +61,14 @@ def test_a_row_is_found_by_its_place() -> None:
 
 async def test_a_quote_knows_the_price_of_a_batch() -> None:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "How many?"}], "max_tokens": 500}
-    quoting = quoting_with(Earlier(runs=1000, mean=100, lower=60, upper=150))
+    quoting = Quoting(Earlier(runs=1000, mean=100, lower=60, upper=150), uuid4())
     await quoting.add(OPENAI, "gpt-4o-mini", body)
-    await quoting.add(OPENAI, "gpt-4", body)
+    await quoting.add(OPENAI, DEAR, body)
     online, provider = quoting.quote(), quoting.quote(Chosen("provider"))
-    cheap = rate("openai", "gpt-4o-mini", NOW, batch=True)
+    cheap = rate("openai", "gpt-4o-mini", datetime.now(UTC), batch=True)
     assert cheap is not None
     assert (cheap.input, cheap.output) == (Decimal("0.000000075"), Decimal("0.0000003"))
     mini = [quoted.models[0].high for quoted in (online, provider)]
     assert mini[0] == (mini[1] or 0) * 2
-    assert (online.unpriced_rows, provider.unpriced_rows) == (0, 1)  # the catalogue has no batch price of gpt-4
+    assert (online.unpriced_rows, provider.unpriced_rows) == (0, 1)
     assert (provider.runs_as, provider.runs_as_why) == ("provider", None)

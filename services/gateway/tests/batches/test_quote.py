@@ -34,7 +34,7 @@ class Earlier:
         return self._known
 
 
-def quoting_with(earlier: Earlier) -> Quoting:
+def _quoting(earlier: Earlier) -> Quoting:
     return Quoting(earlier, uuid4(), lambda: NOW)
 
 
@@ -42,7 +42,7 @@ async def test_rows_are_priced_at_the_catalogue() -> None:
     price = rate("openai", "gpt-4o-mini", NOW)
     assert price is not None
     earlier = Earlier(runs=1000, mean=100, lower=60, upper=150)
-    quoting = quoting_with(earlier)
+    quoting = _quoting(earlier)
     for _ in range(3):
         await quoting.add(OPENAI, "gpt-4o-mini", BODY)
     (quoted,) = quoting.quote().models
@@ -56,7 +56,7 @@ async def test_rows_are_priced_at_the_catalogue() -> None:
 
 
 async def test_a_model_without_a_price_is_counted_and_not_free() -> None:
-    quoting = quoting_with(Earlier())
+    quoting = _quoting(Earlier())
     await quoting.add(UNPRICED, "own-model", BODY)
     await quoting.add(OPENAI, "gpt-4o-mini", BODY)
     quote = quoting.quote()
@@ -67,7 +67,7 @@ async def test_a_model_without_a_price_is_counted_and_not_free() -> None:
 
 
 async def test_no_row_counts_above_its_own_limit_and_each_choice_counts() -> None:
-    quoting = quoting_with(Earlier(runs=1000, mean=400, lower=300, upper=600))
+    quoting = _quoting(Earlier(runs=1000, mean=400, lower=300, upper=600))
     await quoting.add(OPENAI, "gpt-4o-mini", {**BODY, "max_tokens": 10, "n": 4})
     (quoted,) = quoting.quote().models
     assert (quoted.output_low, quoted.output_high) == (40, 40)
@@ -75,7 +75,7 @@ async def test_no_row_counts_above_its_own_limit_and_each_choice_counts() -> Non
 
 @pytest.mark.parametrize("earlier", [Earlier(runs=29, mean=7), Earlier(away=True)])
 async def test_without_enough_earlier_answers_the_quote_says_what_it_assumes(earlier: Earlier) -> None:
-    quoting = quoting_with(earlier)
+    quoting = _quoting(earlier)
     await quoting.add(OPENAI, "gpt-4o-mini", BODY)
     (quoted,) = quoting.quote().models
     assert (quoted.output_low, quoted.output_high) == (ASSUMED_OUTPUT.low, 500)
@@ -91,5 +91,5 @@ def test_a_few_long_answers_raise_the_mean_above_the_quartiles() -> None:
 
 
 async def test_no_rows_cost_nothing() -> None:
-    quote = quoting_with(Earlier()).quote()
+    quote = _quoting(Earlier()).quote()
     assert (quote.rows, quote.low, quote.high, quote.models) == (0, Decimal(0), Decimal(0), [])
