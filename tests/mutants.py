@@ -423,8 +423,8 @@ MUTANTS = (
     Mutant(
         "the bottom of a workspace's bucket",
         "services/gateway/gateway/store/limits.py",
-        "func.least(asked, func.floor(there - kept))",
-        "func.least(asked, asked + kept)",
+        "func.least(float(asked), func.floor(there - kept))",
+        "func.least(float(asked), asked + kept)",
         f"{GATEWAY_TESTS}/test_limits.py::test_replicas_share_one_bucket_exactly",
     ),
     Mutant(

@@ -47,7 +47,7 @@ class Callers:
         """Return once so many more runs were accepted."""
         least = len(self.accepted) + more
         async with asyncio.timeout(60):
-            while len(self.accepted) < least:
+            while len(self.accepted) < least and not self.failures:
                 await asyncio.sleep(0.02)
 
     async def _caller(self) -> None:

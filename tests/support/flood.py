@@ -93,6 +93,11 @@ class Flood:
         await asyncio.gather(*(caller() for _ in range(callers)))
         return (len(self.answers) - before) / seconds
 
+    async def burst(self, next_request: Callable[[], bytes], count: int) -> None:
+        """Open so many connections, then send on all of them at once; return once everything is answered."""
+        self._free += [await self._opened() for _ in range(count)]
+        await asyncio.gather(*(self._send(next_request(), time.monotonic()) for _ in range(count)))
+
     def close(self) -> None:
         """Close every connection."""
         for connection in self._free:
@@ -117,6 +122,9 @@ class Flood:
         while self._free:
             if (connection := self._free.pop()).open:
                 return connection
+        return await self._opened()
+
+    async def _opened(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, self._host, self._port)
         return connection
 

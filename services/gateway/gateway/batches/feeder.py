@@ -150,7 +150,7 @@ class Feeder:
 
     async def _allowed_rows(self) -> list[int]:
         """Take what is to be fed now off the list, as far as the workspace's rate allows."""
-        workspace_id, room = self._lease.batch.workspace_id, min(AT_ONCE, self._course.room())
+        workspace_id, room = self._lease.batch.workspace_id, max(0, min(AT_ONCE, self._course.room()))
         allowed = await self._parts.quota.share(workspace_id, room)
         rows = self._next_rows(allowed)
         self._parts.quota.give_back(workspace_id, allowed - len(rows))

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, Float, cast, extract, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -16,8 +16,14 @@ from gateway.store.sessions import session_on
 from gateway.store.tables import RunBucket, Workspace, WorkspaceLimitsRow
 
 NAMES = tuple(Limits.__dataclass_fields__)
-NOW = func.clock_timestamp()
-"""By the database's clock, which is the one clock of all replicas."""
+NOW = func.statement_timestamp()
+"""By the database's clock, which is the one clock of all replicas, and the same throughout a statement."""
+
+
+def _there(rate: float, burst: int) -> ColumnElement[float]:
+    """Return how many runs are in a bucket now. A statement that waited for one begun later finds it filled already."""
+    age = func.greatest(0.0, cast(extract("epoch", NOW - RunBucket.filled_at), Float))
+    return func.least(float(burst), RunBucket.runs + rate * age)
 
 
 class LimitTable:
@@ -28,12 +34,12 @@ class LimitTable:
 
     async def limits(self, workspace_id: UUID) -> Limits:
         """Return what the operator set for this workspace; raise `NotFound` where there is no such workspace."""
-        known = select(WorkspaceLimitsRow).select_from(Workspace).outerjoin(WorkspaceLimitsRow)
+        known = select(Workspace.id, WorkspaceLimitsRow).outerjoin(WorkspaceLimitsRow)
         async with self._session() as session:
             found = (await session.execute(known.where(Workspace.id == workspace_id))).one_or_none()
         if found is None:
             raise NotFound(f"no such workspace: {workspace_id}")
-        row = found[0]
+        row = found[1]
         return Limits() if row is None else Limits(**{name: getattr(row, name) for name in NAMES})
 
     async def set_limits(self, workspace_id: UUID, limits: Limits) -> None:
@@ -48,11 +54,10 @@ class LimitTable:
 
     async def take(self, workspace_id: UUID, rate: float, burst: int, asked: int, kept: float) -> Taken:
         """Take at most `asked` runs out of the bucket, and never of the last `kept`; a new bucket is full."""
-        age = func.extract("epoch", NOW - RunBucket.filled_at)
-        there = func.least(burst, RunBucket.runs + rate * func.greatest(0, age))
-        granted = func.greatest(0, func.least(asked, func.floor(there - kept)))
+        there = _there(rate, burst)
+        granted = func.greatest(0.0, func.least(float(asked), func.floor(there - kept)))
         taken = update(RunBucket).where(RunBucket.workspace_id == workspace_id)
-        taken = taken.values(runs=there - granted, granted=granted, filled_at=NOW)
+        taken = taken.values(runs=there - granted, granted=granted, filled_at=func.greatest(RunBucket.filled_at, NOW))
         full = insert(RunBucket).values(workspace_id=workspace_id, runs=burst, granted=0, filled_at=NOW)
         async with self._session() as session:
             while True:
@@ -62,10 +67,8 @@ class LimitTable:
 
     async def left(self, workspace_id: UUID, rate: float, burst: int) -> float:
         """Return how many runs are in the bucket now."""
-        age = func.extract("epoch", NOW - RunBucket.filled_at)
-        there = func.least(burst, RunBucket.runs + rate * age)
         async with self._session() as session:
-            found = await session.scalar(select(there).where(RunBucket.workspace_id == workspace_id))
+            found = await session.scalar(select(_there(rate, burst)).where(RunBucket.workspace_id == workspace_id))
         return burst if found is None else float(found)
 
     def _session(self) -> AbstractAsyncContextManager[AsyncSession]:
