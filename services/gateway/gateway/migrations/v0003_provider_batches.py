@@ -9,7 +9,13 @@ oldest_served = "0001"
 
 def upgrade() -> None:
     """Add how a batch is to run, how it does, and the parts that it was split into."""
-    op.execute(
-        "ALTER TABLE batches ADD COLUMN mode text NOT NULL DEFAULT 'online', ADD COLUMN runs_as text,"
-        " ADD COLUMN runs_as_why text, ADD COLUMN parts jsonb NOT NULL DEFAULT '[]'"
-    )
+    for column in COLUMNS:
+        op.execute(f"ALTER TABLE batches ADD COLUMN IF NOT EXISTS {column}")  # a build from before may have them
+
+
+COLUMNS = (
+    "mode text NOT NULL DEFAULT 'online'",
+    "runs_as text",
+    "runs_as_why text",
+    "parts jsonb NOT NULL DEFAULT '[]'",
+)

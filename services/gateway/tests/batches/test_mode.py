@@ -12,7 +12,8 @@ from services.gateway.tests.batches.test_quote import OPENAI, Earlier
 from common.catalogue import rate
 from common.contracts.topics import DAY_MS
 from common.providers import Providers, ProviderSettings, ProviderSpec
-from gateway.batches.mode import FEWEST_ROWS, MOST_KINDS, Chosen, Kinds, Mode, chosen
+from gateway.batches.batch import Mode
+from gateway.batches.mode import FEWEST_ROWS, MOST_KINDS, Chosen, Kinds, chosen
 from gateway.batches.quote import Quoting
 from gateway.batches.rows import Request
 
