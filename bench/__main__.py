@@ -5,7 +5,21 @@
 
 import sys
 
-from bench import accept, batch, bulk, fairness, goodput, leases, memory, stream, sync, vault
+from bench import (
+    accept,
+    analytics,
+    batch,
+    bulk,
+    fairness,
+    goodput,
+    ingest,
+    leases,
+    memory,
+    stream,
+    sync,
+    tracing,
+    vault,
+)
 from bench.report import RESULTS, keep
 
 QUICK = {
@@ -17,6 +31,9 @@ QUICK = {
     "goodput": goodput.measure,
     "fairness": fairness.measure,
     "vault": vault.measure,
+    "analytics": analytics.measure,
+    "ingest": ingest.measure,
+    "tracing": tracing.measure,
 }
 PARTS = {**QUICK, "batch": batch.measure, "memory": memory.measure}
 

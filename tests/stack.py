@@ -106,6 +106,17 @@ class Simulator:
             return False
 
 
+class RunningSimulator(Simulator):
+    """A simulated provider that somebody else started."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._rules = []
+
+    def stop(self) -> None:
+        """Leave it."""
+
+
 class Stack:
     """`python -m embedded run` on a folder; its output is kept in a file."""
 

@@ -1,7 +1,7 @@
 """The canary: one key through every success and error path of all four services at DEBUG, and it is seen nowhere (V5).
 
-Nowhere is: logs, every record of every topic, every row of every table, every answer, core files, and the stack's whole
-folder byte by byte, as it is, in base64 and in hex.
+Nowhere is: logs, every record of every topic, every row of every table, every answer, every span of every trace, core
+files, and the stack's whole folder byte by byte, as it is, in base64 and in hex.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.stack import Client, Reply, Simulator, Stack, request, until
+from tests.support.otlp import Collector, collecting
 
 from common.contracts.event import GRANT_HEADER
 from common.contracts.topics import CREDENTIALS_CHANGED, REQUESTED, TOPICS
@@ -210,7 +211,13 @@ async def records(stack: Stack) -> list[str]:
 
 
 @pytest.fixture
-def own_stack(tmp_path: Path, simulator: Simulator) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path, simulator: Simulator, collector: Collector) -> Iterator[Stack]:
     """A stack of this test's own, at DEBUG: its folder is searched whole."""
     (tmp_path / "providers.json").write_text(
         json.dumps([{"name": "dark", "wire": "openai", "base_url": f"http://127.0.0.1:{free_port()}/v1"}])
@@ -219,6 +226,7 @@ def own_stack(tmp_path: Path, simulator: Simulator) -> Iterator[Stack]:
     (tmp_path / "loud" / "sitecustomize.py").write_text(LOUD)
     environment = {
         "LOG_LEVEL": "DEBUG",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "PYTHONPATH": str(tmp_path / "loud"),
         "OPENAI_BASE_URL": f"{simulator.url}/v1",
         "ANTHROPIC_BASE_URL": simulator.url,
@@ -236,7 +244,7 @@ def own_stack(tmp_path: Path, simulator: Simulator) -> Iterator[Stack]:
 
 
 @pytest.mark.timeout(240)
-def test_a_key_is_seen_nowhere(own_stack: Stack, simulator: Simulator, unique: str) -> None:
+def test_a_key_is_seen_nowhere(own_stack: Stack, simulator: Simulator, collector: Collector, unique: str) -> None:
     canary, stack = f"key-{uuid.uuid4().hex}", own_stack
     client = stack.admin().member_of_new_workspace(f"canary {unique}")
     way = Way(stack, simulator, client, canary)
@@ -255,6 +263,7 @@ def test_a_key_is_seen_nowhere(own_stack: Stack, simulator: Simulator, unique: s
     stack.stop()
     dump = [sys.executable, "-c", DUMP_CLICKHOUSE, str(stack.home / "clickhouse")]
     seen["clickhouse"] = subprocess.run(dump, capture_output=True, text=True, check=True).stdout
+    seen |= {f"spans {number}": body.decode("latin-1") for number, body in enumerate(collector.bodies)}
     files = [path for path in stack.home.parent.rglob("*") if path.is_file()] + list(Path.cwd().glob("core*"))
     logs = "".join(path.read_text() for path in (stack.home / "logs").iterdir())
 
@@ -264,6 +273,9 @@ def test_a_key_is_seen_nowhere(own_stack: Stack, simulator: Simulator, unique: s
     assert "[key]" in "".join(in_kafka), "echoes were answered, and cleaned"
     assert "[key]" in seen["clickhouse"]
     assert "deny" in seen["vault.audit"]
+    assert {span.service for span in collector.spans} == {
+        f"tallyrun-{name}" for name in ("gateway", "runner", "vault", "analytics")
+    }
     print(
         f"{len(way.answers)} answers, {len(in_kafka)} records, {len(seen)} texts, {len(files)} files of"
         f" {sum(path.stat().st_size for path in files) / 1e6:.0f} MB, logs of {len(logs) / 1e3:.0f} kB"

@@ -98,12 +98,14 @@ def scene(simulator: Simulator, collector: Collector, tmp_path_factory: pytest.T
     }
     stack = Stack(tmp_path_factory.mktemp("observed") / "home", free_port(), environment)
     stack.start()
-    before = {service: metrics.samples(text) for service, text in _scraped(stack).items()}
-    client = stack.admin().member_of_new_workspace(f"observed {uuid.uuid4()}")
-    for provider in ("openai", "anthropic"):
-        assert client.connect(provider, f"key-{uuid.uuid4().hex}").status == 200
-    yield Scene(stack, simulator, collector, client, before, set())
-    stack.stop()
+    try:
+        before = {service: metrics.samples(text) for service, text in _scraped(stack).items()}
+        client = stack.admin().member_of_new_workspace(f"observed {uuid.uuid4()}")
+        for provider in ("openai", "anthropic"):
+            assert client.connect(provider, f"key-{uuid.uuid4().hex}").status == 200
+        yield Scene(stack, simulator, collector, client, before, set())
+    finally:
+        stack.stop()
 
 
 def test_a_run_is_one_connected_trace(scene: Scene) -> None:
@@ -209,7 +211,7 @@ def _failing(scene: Scene, word: str) -> None:
     """Fail calls until the circuits of a provider and of a key are open."""
     scene.simulator.when(f"refused {word}", kind="invalid_api_key")
     for _ in range(5):
-        scene.run(401, f"refused {word}")
+        scene.run(424, f"refused {word}")
     until(lambda: scene.has_moved("tallyrun_runner_key_circuits_open"), "a key's circuit is open")
     scene.simulator.when(f"away {word}", kind="server_error")
     for _ in range(4):

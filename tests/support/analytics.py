@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from analytics import consumer
+from analytics import consumer, outcomes
 from analytics.__main__ import main
 from analytics.clickhouse import ClickHouse
 from analytics.database import Table
@@ -19,6 +19,9 @@ STEPS = (
     *("marks read", "seal_hours", "seal_days", "seal_prompts", "clear", "cleared"),
 )
 """Of the consumer's loop and of the sealer's: reached just before each is done, or just after in the past tense."""
+
+OUTCOME_STEPS = ("outcome", "outcome stored", "outcome marked")
+"""Of recording an outcome, whose hour is announced before."""
 
 ANY = "any"
 STOP_SECONDS = 20
@@ -96,6 +99,8 @@ def _watch(halt: Halt) -> None:
     watched(consumer, "_collect", never, lambda records, *_: "collected" if records else None)
     watched(consumer, "_commit", lambda *_: "commit", lambda *_: "committed")
     watched(consumer.Consumer, "_set_aside", lambda *_: "set aside", never)
+    watched(outcomes.Outcomes, "_store", lambda *_: "outcome", lambda *_: "outcome stored")
+    watched(outcomes.Outcomes, "_mark", never, lambda *_: "outcome marked")
     watched(ClickHouse, "insert", _insert, lambda _, *arguments: "cleared" if _insert(*arguments) == "clear" else None)
     watched(ClickHouse, "execute", lambda _, query: query, never)
     watched(ClickHouse, "rows", never, lambda rows, _, query: "marks read" if query == "dirty_hours" and rows else None)

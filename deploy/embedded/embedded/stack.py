@@ -53,7 +53,7 @@ def services(home: Home, ports: Ports, environment: Environment, *, simulated: b
         _vault(home, ports, postgres, common, environment),
         _analytics(home, ports, common),
         _runner(home, ports, common),
-        _gateway(home, ports, postgres, common),
+        _gateway(home, ports, postgres, {**common, "SIMULATED": str(simulated).lower()}),
     ]
 
 

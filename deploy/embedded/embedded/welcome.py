@@ -12,9 +12,10 @@ async def show_addresses(stack: Stack, console: Console) -> int:
     """Print where everything is; a job, so it returns an exit code."""
     home = stack.home
     lines = [
-        ("API", stack.url),
+        ("dashboard", f"{stack.url}/"),
+        ("sign in with", f"the token that `cat {_short(home.admin_token)}` shows"),
+        ("API", f"{stack.url}/api"),
         ("reference", f"{stack.url}/docs"),
-        ("admin token", _short(home.admin_token)),
         ("logs", _short(home.logs)),
         ("data", f"{_short(home.path)} (kept between runs)"),
         ("stop", "Ctrl-C; once more to stop at once"),

@@ -143,3 +143,8 @@ def test_a_gateway_port_that_is_none_is_named(
     monkeypatch.setenv("GATEWAY_PORT", value)
     assert main(["run"]) == 1
     assert f"GATEWAY_PORT is '{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_gateway_knows_whether_the_provider_is_played(home: Home, simulated: bool) -> None:
+    assert environment(planned(home, simulated=simulated)["gateway"])["SIMULATED"] == str(simulated).lower()

@@ -1,7 +1,7 @@
 """The gateway's API as Python, awaited."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
@@ -15,6 +15,7 @@ from tallyrun.lines import Source
 from tallyrun.prepare import prepare
 from tallyrun.prompts import Answer, Delta
 from tallyrun.rejected import EVERYTHING, RejectedFilter, RejectedRecord, ReplayedRecord
+from tallyrun.repricing import THIRTY_DAYS, Days, Kind, Reprice, RepricePage
 from tallyrun.results import Result
 from tallyrun.retries import PATIENCE_SECONDS, Waiting, say_nothing
 from tallyrun.transport import AsyncTransport
@@ -66,6 +67,7 @@ class AsyncClient:
         await self.transport.close()
 
     run = _sent(calls.run)
+    outcome = _sent(calls.outcome)
     models = _sent(calls.models)
     prices = _sent(calls.prices)
     costs = _sent(calls.costs)
@@ -218,6 +220,29 @@ class AsyncClient:
             page = await self.transport.send(calls.replay(which, cursor, dry_run=dry_run))
             for record in page.records:
                 yield record
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def export(
+        self, kind: Kind | str = "csv", days: Days = THIRTY_DAYS, *, texts: bool = False, **filters: Sequence[str]
+    ) -> AsyncIterator[bytes]:
+        """Yield the runs of some days as a file, in pieces; what is cut off raises `Unreachable`.
+
+        `csv` and `parquet` have a row for each execution, `focus` one for each charge. `texts`: also what was said. The
+        filters are those of usage: model, provider, key, prompt, user, batch, status, tier, error, label.
+        """
+        async for piece in self.transport.pieces(calls.export(kind, days, texts=texts, filters=filters)):
+            yield piece
+
+    async def reprice(self, which: Reprice, *, apply: bool = False) -> AsyncIterator[RepricePage]:
+        """Price runs again, and yield what became of them a page at a time (admins); without `apply` only compare.
+
+        Each page is done before it is yielded. Repeating this changes nothing twice.
+        """
+        cursor = None
+        while True:
+            page = await self.transport.send(calls.reprice(which, cursor, apply=apply))
+            yield page
             if (cursor := page.next_cursor) is None:
                 return
 

@@ -11,8 +11,9 @@ from urllib.parse import quote as quoted
 from tallyrun import results as result
 from tallyrun.batches import Again, BatchPage, BatchStatus, Mode, Only, Quote, State
 from tallyrun.keys import Key, Workspace
-from tallyrun.prompts import Answer, Delta, Model, PricedModel, Run, delta
+from tallyrun.prompts import Answer, Delta, Model, Outcome, PricedModel, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
+from tallyrun.repricing import Days, Reprice, RepricePage
 from tallyrun.results import Result
 from tallyrun.upload import Upload
 from tallyrun.usage import Period, Usage
@@ -125,6 +126,14 @@ def run(run_id: str) -> Call[Run]:
     return Call("GET", f"/api/runs/{quoted(run_id, safe='')}", data(Run))
 
 
+def outcome(
+    run_id: str, *, success: bool | None = None, score: float | None = None, note: str | None = None
+) -> Call[Outcome]:
+    """Record what became of a run's answer, in place of what was recorded before; `score` is from 0 to 1."""
+    path = f"/api/runs/{quoted(run_id, safe='')}/outcome"
+    return Call("POST", path, data(Outcome), body=_given(success=success, score=score, note=note))
+
+
 def model(name: str) -> Call[Model]:
     """Return the model that this name means: `provider/model`, or a name of one connected provider's alone."""
     return Call("GET", f"/v1/models/{quoted(name)}", whole(Model))
@@ -168,10 +177,26 @@ def costs(
 ) -> Call[Usage]:
     """Return what runs cost: `period`, so many days that end today, or the days from `start` to `end`, both included.
 
-    `by`: at most two of hour, day, month, model, provider, key, prompt, user, batch, status, tier, error, label:NAME.
+    `by`: at most two of hour, day, week, month, time, model, provider, key, prompt, user, batch, status, tier, error,
+    label:NAME.
     """
     asked = {"period": None if start else period, "from": start, "to": end, "by": list(by), "tz": tz, "top": top}
     return Call("GET", "/api/analytics/usage", data(Usage), asked)
+
+
+def export(
+    kind: str, days: Days, *, texts: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+) -> Call[None]:
+    """Ask for runs as a file: csv, parquet or focus. The filters are those of usage: model, user, label and so on."""
+    asked = {**days.asked(), "format": kind, "texts": _flag(texts)}
+    given = {name: list(values) for name, values in (filters or {}).items() if values}
+    return Call("GET", "/api/analytics/export", nothing, {**asked, **given})
+
+
+def reprice(which: Reprice, cursor: int | None, *, apply: bool) -> Call[RepricePage]:
+    """Price a page of runs again, or see what that would change."""
+    body = {**which.asked(), **_given(cursor=cursor), "apply": apply}
+    return Call("POST", "/api/analytics/reprice", data(RepricePage), body=body)
 
 
 def workspaces() -> Call[list[Workspace]]:

@@ -1,5 +1,6 @@
 """One prompt and its answer, whole or as it is written."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -58,6 +59,15 @@ class Usage(Told):
     output: int
 
 
+class Outcome(Told):
+    """What was said of a run's answer; `score` is from 0 to 1."""
+
+    success: bool | None
+    score: Decimal | None
+    note: str | None
+    recorded_at: datetime
+
+
 class Run(Told):
     """One run. `status` is accepted until it has ended; `cost` in US dollars, None is unpriced."""
 
@@ -68,6 +78,7 @@ class Run(Told):
     error: str | None = None
     usage: Usage | None = None
     cost: Decimal | None = None
+    outcome: Outcome | None = None
 
     @property
     def ended(self) -> bool:

@@ -57,6 +57,11 @@ class Transport:
                 if line:
                     yield understood(answer, line, call.read)
 
+    def pieces(self, call: Call[None]) -> Iterator[bytes]:
+        """Yield the answer's bytes as they come, unpacked; sent once."""
+        with self._opened(call) as answer:
+            yield from answer.iter_bytes()
+
     def events(self, call: Call[T]) -> Iterator[T]:
         """Yield the data of each event as it comes; sent once."""
         with self._opened(call) as answer:
@@ -110,6 +115,12 @@ class AsyncTransport:
             async for line in answer.aiter_lines():
                 if line:
                     yield understood(answer, line, call.read)
+
+    async def pieces(self, call: Call[None]) -> AsyncIterator[bytes]:
+        """Yield the answer's bytes as they come, unpacked; sent once."""
+        async with self._opened(call) as answer:
+            async for piece in answer.aiter_bytes():
+                yield piece
 
     async def events(self, call: Call[T]) -> AsyncIterator[T]:
         """Yield the data of each event as it comes; sent once."""

@@ -12,10 +12,24 @@ Period = Literal["7d", "30d", "90d", "1y"]
 PERIODS = ("7d", "30d", "90d", "1y")
 
 
-class Figures(Told):
-    """Sums and means. Costs in US dollars, without the `unpriced_runs`; `success_rate` in percent, latency in ms.
+class Completeness(Told):
+    """Runs accepted, and what has become of them; `lost` are those whose time to end is over. Times in UTC ms."""
 
-    A mean of nothing is None.
+    read_up_to: int | None
+    complete_up_to: int | None
+    accepted: int
+    finished: int
+    in_flight: int
+    lost: int
+    repeated: int
+    unpriced: int
+    not_filtered: list[str] = []
+
+
+class Figures(Told):
+    """Sums and means. Costs in US dollars, without the `unpriced_runs`; rates in percent, latency in ms.
+
+    A mean of nothing is None. `rated` runs were said to be good or not, or given a score from 0 to 1.
     """
 
     runs: int
@@ -27,6 +41,12 @@ class Figures(Told):
     unpriced_runs: int
     repeated_executions: int
     repeated_cost: Decimal
+    cache_savings: Decimal
+    rated: int
+    good_outcomes: int
+    bad_outcomes: int
+    outcome_rate: float | None
+    score: Decimal | None
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -53,3 +73,4 @@ class Usage(Told):
     values: int
     totals: Figures
     read_up_to: datetime | None
+    completeness: Completeness

@@ -27,6 +27,9 @@ class Double:
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, list[Any]] = field(default_factory=dict)
     quote: dict[str, Any] = field(default_factory=dict)
+    exported: list[bytes] = field(default_factory=list)
+    repriced: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[Any] = field(default_factory=list)
     lock: threading.Condition = field(default_factory=threading.Condition)
 
     def calls(self, method: str, path: str) -> int:
@@ -104,6 +107,8 @@ class Connection(BaseHTTPRequestHandler):
             self.answer(fault[0], {"success": False, "error": "away", "code": "unavailable"}, fault[1])
         elif self.headers["authorization"] != f"Bearer {double.token}":
             self.answer(401, {"success": False, "error": "no such token", "code": "unauthenticated"})
+        elif url.path == "/api/analytics/export":
+            self.export(parse_qs(url.query))
         elif url.path.endswith("/results"):
             self.results(url.path.split("/")[-2], parse_qs(url.query))
         else:
@@ -121,7 +126,7 @@ class Connection(BaseHTTPRequestHandler):
             left -= len(piece)
             yield piece
 
-    def told(self, path: str, asked: dict[str, list[str]], body: bytes) -> tuple[int, Any]:  # noqa: PLR0911 - a table
+    def told(self, path: str, asked: dict[str, list[str]], body: bytes) -> tuple[int, Any]:  # noqa: PLR0911, C901 - a table
         double, known = self.double, self.double.batches
         match self.command, path.strip("/").split("/"):
             case "POST", ["v1", "files"]:
@@ -160,9 +165,28 @@ class Connection(BaseHTTPRequestHandler):
                 again = [row for row in double.rows[identity] if row["custom_id"] in double.fails]
                 double.fails = {}
                 return double.batch({}, self.headers["idempotency-key"], again, retryOf=identity)
+            case "POST", ["api", "analytics", "reprice"]:
+                double.sent.append(json.loads(body))
+                return 200, double.repriced[double.sent[-1].get("cursor") or 0]
+            case "POST", ["api", "runs", run_id, "outcome"]:
+                given = {"success": None, "score": None, "note": None, **json.loads(body)}
+                return 200, {"runId": run_id, **given, "recordedAt": NOW}
             case "GET", ["api", "workspaces"]:
                 return 200, [{"id": "w", "name": "acme", "createdAt": NOW}]
         return 404, {"success": False, "error": f"no such thing: {path}", "code": "not_found"}
+
+    def export(self, asked: dict[str, list[str]]) -> None:
+        self.double.sent.append(asked)
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        cut = self.double.cut_after.pop(0) if self.double.cut_after else None
+        for number, piece in enumerate(self.double.exported):
+            if number == cut:
+                self.close_connection = True
+                return
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
     def results(self, identity: str, asked: dict[str, list[str]]) -> None:
         self.send_response(200)

@@ -91,6 +91,17 @@ def test_some_failed(tallyrun: Tallyrun, double: Double, rows: str, tmp_path: Pa
     assert [line.split("\t")[0] for line in tallyrun("ls").out.splitlines()] == ["id", "batch_2", "batch_1"]
 
 
+def test_an_outcome_is_recorded(tallyrun: Tallyrun, double: Double) -> None:
+    done = tallyrun("outcome", "r-1", "--good", "--score", "0.75", "--note", "as asked")
+    assert done == Done(0, "", "run r-1: good · score 0.75 · as asked\n")
+    told = json.loads(tallyrun("outcome", "r-1", "--bad", "--json").out)
+    assert (told["success"], told["score"], told["note"]) == (False, None, None)
+    assert double.calls("POST", "/api/runs/r-1/outcome") == 2
+    for words in ([], ["--score", "1.5"], ["--score", "nan"]):
+        assert tallyrun("outcome", "r-1", *words).code == 2
+    assert double.calls("POST", "/api/runs/.*") == 2
+
+
 def test_the_file_of_a_killed_run_is_completed_each_row_once(
     tallyrun: Tallyrun, double: Double, rows: str, tmp_path: Path
 ) -> None:

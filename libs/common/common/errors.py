@@ -164,7 +164,7 @@ class InvalidApiKey(RunFailed):
 
 
 class ApiKeyRefused(TallyrunError):
-    """The provider refused the key while it was being connected; nothing was saved."""
+    """The provider refused the key when it was tried: to connect it, and nothing was saved, or again."""
 
     code, status = "invalid_api_key", 400
 

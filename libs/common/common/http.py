@@ -19,7 +19,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, disable_created_metrics, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -57,6 +57,8 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 LONGEST_PATH = 256
 
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
+"""Seconds. A stream may take as long as it likes, as long as it goes on."""
 LEAVING_SECONDS = 0.5
 """Long enough for busy callers, which are those that would lose a request; little enough for who waits for the stop."""
 
@@ -116,6 +118,21 @@ def in_one_shape(_: Scope, error: TallyrunError) -> Response:
     return error_response(error)
 
 
+async def streamed(pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str] | None = None) -> Response:
+    """Answer these pieces as they come; what is raised before the first of them is an error as any other.
+
+    What is raised later breaks the connection, so that nobody takes a part for the whole.
+    """
+    first = await anext(pieces, b"")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(whole(), headers=headers, media_type=media_type)
+
+
 def service_app(
     title: str,
     lifespan: Lifespan,
@@ -124,11 +141,13 @@ def service_app(
     denied: Denied | None = None,
     answer: ErrorAnswer = in_one_shape,
     larger_bodies: Mapping[str, int] = MappingProxyType({}),
+    alive: Ready | None = None,
 ) -> FastAPI:
     """Return an app with health, metrics, a body limit and errors that are answered everywhere as `answer` says.
 
     `larger_bodies`: the paths whose bodies are streamed, and may have so many bytes instead.
-    `ready` raises while it is not; `denied` writes down who was refused, which is logged and counted anyway.
+    `ready` raises while it is not, `alive` once only a restart helps. `denied` writes down who was refused, which is
+    logged and counted anyway.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call] # each would come with a second series that nothing reads
     BUILD.labels(title.rpartition(" ")[2], version("tallyrun-common")).set(1)
@@ -141,6 +160,8 @@ def service_app(
 
     @app.get("/health/live", tags=[PROBES])
     async def live() -> dict[str, str]:
+        if alive is not None:
+            await alive()
         return {"status": "live"}
 
     @app.get("/health/ready", tags=[PROBES])
@@ -342,22 +363,44 @@ class ServiceClient:
         if self._session is not None:
             await self._session.close()
 
-    async def call(self, method: str, path: str, *, body: bytes | None = None, params: Params = None) -> bytes:
-        """Return the answer's body; raise `Unavailable` where the service cannot be reached."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        params: Params = None,
+        seconds: float | None = None,
+    ) -> bytes:
+        """Return the answer's body; raise `Unavailable` where the service cannot be reached, or takes longer."""
+        timeout = aiohttp.ClientTimeout(total=seconds) if seconds else self._timeout
         with TRACING.span(f"{method} {self._audience}", "client"):
-            answer, content = await self._asked(method, path, body, params)
+            answer, content = await self._asked(method, path, body, params, timeout)
             if answer.status >= 400:
                 raise self._refusal(answer, content)
         return content
 
     async def _asked(
-        self, method: str, path: str, body: bytes | None, params: Params
+        self, method: str, path: str, body: bytes | None, params: Params, timeout: aiohttp.ClientTimeout
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         try:
             async with self._started().request(
-                method, self._base_url + path, data=body, params=params, headers=self._headers()
+                method, self._base_url + path, data=body, params=params, headers=self._headers(), timeout=timeout
             ) as answer:
                 return answer, await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
+
+    async def stream(self, path: str, *, params: Params = None) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes; raise `Unavailable` where the service is not reached, or breaks off."""
+        try:
+            async with self._started().get(
+                self._base_url + path, params=params, headers=self._headers(), timeout=STREAM_TIMEOUT
+            ) as answer:
+                if answer.status >= 400:
+                    raise self._refusal(answer, await answer.read())
+                async for piece in answer.content.iter_any():
+                    yield piece
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{self._audience} cannot be reached", retry_after=2) from error
 

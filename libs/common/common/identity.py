@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ GRANT_AUDIENCE = "tallyrun-grant"
 GRANT_ISSUER = "gateway"
 STATEMENT_AUDIENCE = "tallyrun-record"
 """No service goes by this name: a statement is nobody's token."""
+SESSION_AUDIENCE = "tallyrun-session"
 RUNS: tuple[Operation, ...] = ("chat", "messages")
 CHECKS: tuple[Operation, ...] = ("check",)
 PROVIDER_BATCHES: tuple[Operation, ...] = ("batch",)
@@ -60,6 +62,14 @@ class Grant(BaseModel):
         if now >= self.expires_at:
             return "the grant has expired"
         return "the grant lies in the future" if self.issued_at > now + CLOCK_SKEW_SECONDS else None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A browser's stand-in for the access token with this hash, until `expires_at` (Unix seconds)."""
+
+    digest: bytes
+    expires_at: int
 
 
 def new_key_pair() -> tuple[bytes, bytes]:
@@ -114,6 +124,15 @@ class Signer:
         }
         return self._sign(claims if key_id is None else {**claims, "key_id": str(key_id)})
 
+    def session(self, session: Session) -> str:
+        """Sign a browser's session. It holds the token's hash, so that it ends with the token."""
+        claims = {"iss": self._service, "aud": SESSION_AUDIENCE, "iat": int(time.time()), "exp": session.expires_at}
+        return self._sign({**claims, "digest": session.digest.hex()})
+
+    def verifier(self) -> "Verifier":
+        """Return what checks this service's own signatures."""
+        return Verifier({self._service: self._key.as_pem(private=False)})
+
     def statement(self, kind: str, claims: Mapping[str, object]) -> str:
         """Sign what this service states for the record: it proves nobody's identity, and never expires."""
         return self._sign({**claims, "iss": self._service, "aud": STATEMENT_AUDIENCE, "sub": kind})
@@ -160,6 +179,16 @@ class Verifier:
             )
         except (KeyError, TypeError, ValidationError) as error:
             raise Unauthenticated("the grant lacks a claim") from error
+
+    def session(self, token: str) -> Session:
+        """Return the session if the gateway signed it and it is not over, or raise `Unauthenticated`."""
+        claims = self._claims(token)
+        if claims["iss"] != GRANT_ISSUER or claims.get("aud") != SESSION_AUDIENCE:
+            raise Unauthenticated("not a session of the gateway")
+        expires_at = _seconds(claims, "exp")
+        if time.time() >= expires_at:
+            raise Unauthenticated("the session is over: sign in again")
+        return Session(bytes.fromhex(claims["digest"]), expires_at)
 
     def statement(self, token: str, service: str, kind: str) -> dict[str, Any]:
         """Return the claims of a statement of this kind if this service signed it, or raise `Unauthenticated`."""

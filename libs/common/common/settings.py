@@ -1,10 +1,15 @@
 """Settings that more than one service has, under the same environment variable."""
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+SECRETS_DIR = "SECRETS_DIR"
+"""The variable that names a folder of files, each named after a variable whose value it holds: what is secret need not
+stand in the environment. A variable that is set as well wins."""
 
 Sampler = Literal[
     "always_on",
@@ -23,13 +28,26 @@ class ServiceSettings(BaseSettings):
     # Without hide_input_in_errors, one missing variable would print all the others, secrets included.
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
-    log_level: str = "INFO"
+    host: str = Field("127.0.0.1", description="the address to listen at; 0.0.0.0 in a container")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="where traces go by OTLP over HTTP: http://collector:4318; without it there are none"
     )
     otel_traces_sampler: Sampler = Field("parentbased_always_on", description="which runs are traced")
     otel_traces_sampler_arg: float | None = Field(None, ge=0, le=1, description="the share of them, for …traceidratio")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no .env file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - its folder would be fixed at import
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the files of `SECRETS_DIR`."""
+        files = SecretsSettingsSource(settings_cls, secrets_dir=os.environ.get(SECRETS_DIR))
+        return init_settings, env_settings, files
 
 
 class SchemaSettings(ServiceSettings):

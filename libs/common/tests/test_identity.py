@@ -12,7 +12,15 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from common.errors import Unauthenticated
-from common.identity import CLOCK_SKEW_SECONDS, RUNS, SERVICE_TOKEN_SECONDS, Signer, Verifier, new_key_pair
+from common.identity import (
+    CLOCK_SKEW_SECONDS,
+    RUNS,
+    SERVICE_TOKEN_SECONDS,
+    Session,
+    Signer,
+    Verifier,
+    new_key_pair,
+)
 
 WORKSPACE = uuid4()
 
@@ -166,3 +174,19 @@ def test_a_token_is_for_exactly_one_audience(identity_dir: Path, verifier: Verif
 def test_key_and_issuer_are_of_one_service(identity_dir: Path, verifier: Verifier, key_id: str, issuer: str) -> None:
     with pytest.raises(Unauthenticated):
         verifier.service(signed(identity_dir, key_id, iss=issuer), "vault")
+
+
+def test_a_session_stands_for_a_token_until_it_is_over(
+    gateway_signer: Signer, runner_signer: Signer, verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(bytes(range(32)), int(time.time()) + 60)
+    signed = gateway_signer.session(session)
+    assert verifier.session(signed) == gateway_signer.verifier().session(signed) == session
+    for other in (runner_signer.session(session), gateway_signer.service_token("vault"), signed[:-4], ""):
+        with pytest.raises(Unauthenticated):
+            verifier.session(other)
+    with pytest.raises(Unauthenticated, match="another audience"):
+        verifier.service(signed, "gateway")
+    monkeypatch.setattr(time, "time", lambda: session.expires_at)
+    with pytest.raises(Unauthenticated, match="sign in again"):
+        verifier.session(signed)

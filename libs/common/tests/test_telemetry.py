@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextvars import copy_context
 from io import StringIO
 from uuid import uuid4
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
@@ -65,7 +66,7 @@ def test_a_record_carries_the_span_that_it_was_published_in(spans: InMemorySpanE
 
 def test_a_trace_that_is_not_sampled_stays_so(spans: InMemorySpanExporter) -> None:
     TRACING.export_by(TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False))
-    with TRACING.span("publish"):
+    with TRACING.span("request"), TRACING.span("publish"):
         assert not sampled(parent_of(record_headers()))
         assert correlation().keys() == {"trace_id", "span_id"}, "its logs can be connected all the same"
 
@@ -124,6 +125,27 @@ async def test_a_log_line_names_its_run_and_its_trace(
     expected = (str(run), f"{trace.trace_id:032x}", f"{trace.span_id:016x}")
     assert (own["run_id"], own["trace_id"], own["span_id"]) == expected
     assert named["run_id"] == str(other)
+
+
+async def test_a_collector_that_does_not_answer_holds_up_no_end(spans: InMemorySpanExporter) -> None:
+    answered, asked = threading.Event(), threading.Event()
+
+    class Frozen(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            asked.set()
+            answered.wait(60)
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(Frozen()))
+    TRACING.export_by(provider)
+    with TRACING.span("the last one"):
+        pass
+    await TRACING.close()
+    assert asked.is_set()
+    assert not answered.is_set()
+    answered.set()
+    provider.shutdown()
 
 
 def test_the_sampler_must_be_one_that_is_known() -> None:

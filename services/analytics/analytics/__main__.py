@@ -20,7 +20,9 @@ def main() -> None:
 async def _migrate() -> list[str]:
     settings = DatabaseSettings()
     configure_logging("analytics", settings.log_level)
-    clickhouse = ClickHouse(settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database)
+    clickhouse = ClickHouse(
+        settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database, settings.clickhouse_cluster
+    )
     try:
         return await clickhouse.migrate()
     finally:

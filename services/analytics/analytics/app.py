@@ -10,10 +10,15 @@ from fastapi import FastAPI
 from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
 from analytics.consumer import Consumer
+from analytics.exports import Exports
 from analytics.ingest import Ingest
 from analytics.latency import Latencies
+from analytics.outcomes import Outcomes
 from analytics.overview import Overviews
-from analytics.routes import AUDIENCE, routes, usage_routes
+from analytics.product import Products
+from analytics.reprice import Repricing
+from analytics.retention import Kept, retain
+from analytics.routes import AUDIENCE, export_routes, outcome_routes, reprice_routes, routes, usage_routes
 from analytics.runs import Runs
 from analytics.sealer import Sealer
 from analytics.settings import Settings
@@ -26,10 +31,11 @@ from common.errors import Unavailable
 from common.http import service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from common.providers import Providers
 from common.singleflight import Singleflight
 
 MAX_BODY_BYTES = 64 * 1024
-"""Nobody posts here."""
+"""Nobody posts more than an outcome here."""
 
 READY_SECONDS = 3
 """A database that froze answers no probe; a longer wait here would only add a second timeout to the prober's."""
@@ -40,18 +46,22 @@ def create_app(settings: Settings) -> FastAPI:
     kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
     callers = Callers.load(AUDIENCE, settings)
     verifier = Verifier.load(settings.identity_dir)
-    clickhouse = ClickHouse(settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database)
+    clickhouse = ClickHouse(
+        settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database, settings.clickhouse_cluster
+    )
     publisher = Publisher(kafka)
     consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
     watermark = Watermark(kafka, group)
     sealer = Sealer(clickhouse, consumer.owns_first)
+    repricing = Repricing(clickhouse, {one.name: one.catalogue for one in Providers.load(settings).all()})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(clickhouse.close)
             await clickhouse.prepare(migrate=settings.migrate_on_start)
-            await clickhouse.execute("retain_texts", days=settings.text_retention_days)
+            await retain(clickhouse, settings.text_retention_days, settings.run_retention_days)
+            await repricing.finish()
             await declare_topics(kafka, settings.kafka_replication)
             for part in (publisher, watermark):
                 await part.start()
@@ -71,15 +81,22 @@ def create_app(settings: Settings) -> FastAPI:
         if not consumer.running():
             raise Unavailable("the consumer is not connected", retry_after=1)
 
-    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES)
+    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES, alive=consumer.heartbeat.check)
 
     def stored() -> int:
         return watermark.read_up_to
 
-    batches = Batches(clickhouse, watermark)
-    app.include_router(routes(callers, clickhouse, Overviews(clickhouse, stored), Runs(clickhouse, watermark), batches))
+    call_ms = round(settings.call_seconds * 1000)
+    batches, runs = Batches(clickhouse, watermark), Runs(clickhouse, watermark)
+    overviews = Overviews(clickhouse, stored, call_ms=call_ms)
+    usages = Usages(clickhouse, stored, call_ms=call_ms)
+    products, kept = Products(clickhouse, usages), Kept(settings.run_retention_days)
+    app.include_router(routes(callers, clickhouse, overviews, runs, batches))
     app.include_router(waiting_routes(callers, WaitingRuns(clickhouse, stored)))
-    app.include_router(usage_routes(callers, Usages(clickhouse, stored), Latencies(clickhouse, stored)))
+    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products, kept))
+    app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
+    app.include_router(reprice_routes(callers, repricing))
+    app.include_router(export_routes(callers, Exports(clickhouse), kept))
     return app
 
 

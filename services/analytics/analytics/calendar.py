@@ -1,7 +1,8 @@
 """Calendar days in a time zone, as spans of Unix seconds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -51,6 +52,14 @@ class Days:
         """Return each day."""
         return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
 
+    def split(self, kind: str) -> list[str]:
+        """Return the names of the hours, days, weeks (by their Monday) or months that these days touch, in order."""
+        if kind == "hour":
+            first = self.start // HOUR * HOUR
+            return [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:00:00Z}" for at in range(first, self.end, HOUR)]
+        names: dict[str, Callable[[date], str]] = {"day": str, "week": _monday, "month": _month}
+        return list(dict.fromkeys(map(names[kind], self.all())))
+
     def _offsets(self) -> list[int]:
         """Return the distance from UTC at the edges of every day, in seconds: it may change on any of them."""
         return [_offset(day, self.zone) for day in (*self.all(), self.last + timedelta(days=1))]
@@ -68,6 +77,14 @@ def zone_of(name: str) -> ZoneInfo:
 def today(now: int, zone: ZoneInfo) -> date:
     """Return the day it is there at a time in UTC ms."""
     return datetime.fromtimestamp(now / 1000, zone).date()
+
+
+def _monday(day: date) -> str:
+    return str(day - timedelta(days=day.weekday()))
+
+
+def _month(day: date) -> str:
+    return f"{day:%Y-%m}"
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
-from analytics import schema
+from analytics import cluster, schema
+from analytics.cluster import Cluster
 from analytics.database import BadDataError, Table
 from analytics.telemetry import QUERIES
 from common.errors import Unavailable
@@ -65,9 +67,10 @@ _timed = cache(QUERIES.labels)
 class ClickHouse:
     """Runs the queries of `queries/*.sql`, each in a thread with a client of its own."""
 
-    def __init__(self, dsn: str, database: str) -> None:
+    def __init__(self, dsn: str, database: str, in_cluster: str | None = None) -> None:
         self._dsn = dsn
         self._database = database
+        self._cluster = Cluster(in_cluster, database) if in_cluster else None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="clickhouse")
         self._local = threading.local()
         self._clients: list[Client] = []
@@ -88,10 +91,22 @@ class ClickHouse:
         with _timed(query).time():
             return await self._run(lambda: list(self._client.query(_sql(query), parameters).named_results()))
 
+    async def written(self, query: str, fmt: str, **parameters: Any) -> bytes:
+        """Return what the query answers, whole, as the engine writes it in this format."""
+        return await self._run(lambda: self._client.raw_query(_sql(query), parameters, fmt=fmt))
+
     async def execute(self, query: str, **parameters: Any) -> None:
-        """Run a query that answers nothing."""
+        """Run a query that answers nothing, or several."""
         with _timed(query).time():
-            await self._run(lambda: self._client.command(_sql(query), parameters))
+            await self._run(lambda: self._commands(_sql(query), parameters))
+
+    async def catch_up(self, *tables: str) -> None:
+        """Return once every replica has what was acknowledged of these tables; without replicas there is nothing to do.
+
+        An insert is acknowledged by most replicas, and the next query may ask another one.
+        """
+        for statement in self._cluster.catching_up(tables) if self._cluster else ():
+            await self._run(lambda statement=statement: self._client.command(statement))  # type: ignore[misc]
 
     async def insert(self, table: Table, lines: Sequence[bytes]) -> None:
         """Return once these rows, each a JSON object, are on disk; raise `BadDataError` if one is refused."""
@@ -127,28 +142,38 @@ class ClickHouse:
 
     def _connect(self, database: str | None) -> Client:
         transport = OVER_HTTP if self._dsn.startswith("http") else {}
-        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=SETTINGS, **transport)
+        settings = SETTINGS | cluster.SETTINGS if self._cluster else SETTINGS
+        client = clickhouse_connect.get_client(dsn=self._dsn, database=database, settings=settings, **transport)
         self._clients.append(client)
         return client
 
     def _whole_database(self) -> "Statements":
-        self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
-        return Statements(lambda: self._client)
+        on = f" {self._cluster.on}" if self._cluster else ""
+        self._connect(None).command(f"CREATE DATABASE IF NOT EXISTS `{self._database}`{on}")
+        return Statements(lambda: self._client, self._commands)
+
+    def _commands(self, script: str, parameters: dict[str, Any] | None = None) -> None:
+        """Carry out a script's statements, each as it reads where this is a cluster."""
+        text = script.replace("{table:Identifier}", str((parameters or {}).get("table")))
+        for statement in schema.statements(text):
+            for each in self._cluster.statements(statement) if self._cluster else [statement]:
+                self._client.command(each, parameters)
 
 
 class Statements:
     """What migrations are carried out by (see `analytics.schema`)."""
 
-    def __init__(self, client: Callable[[], Client]) -> None:
+    def __init__(self, client: Callable[[], Client], commands: Callable[..., None]) -> None:
         self._client = client
+        self._commands = commands
 
     def execute(self, statement: str) -> None:
         """Carry out a statement."""
-        self._client().command(statement)
+        self._commands(statement)
 
     def command(self, query: str, **parameters: Any) -> None:
         """Carry out a named one."""
-        self._client().command(_sql(query), parameters)
+        self._commands(_sql(query), parameters)
 
     def column(self, query: str) -> list[Any]:
         """Return a named query's first column."""
@@ -175,4 +200,6 @@ def _refusal(error: ClickHouseError) -> BadDataError | Unavailable:
 
 @cache
 def _sql(query: str) -> str:
-    return (files("analytics") / "queries" / f"{query}.sql").read_text()
+    """Return the query; `{{name}}` in it stands for another one."""
+    text = (files("analytics") / "queries" / f"{query}.sql").read_text()
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: _sql(name[1]).strip(), text)

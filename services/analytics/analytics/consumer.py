@@ -16,6 +16,7 @@ from common.contracts.runs_v1 import RunRejected
 from common.contracts.topics import GENERATIONS
 from common.contracts.topics import REJECTED as REJECTED_TOPIC
 from common.errors import Unavailable
+from common.heartbeat import Heartbeat
 from common.kafka import FETCH_LIMITS, Publisher, Record, SilenceWatch, member_timeouts, stop_consumer
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ IDLE_MS = 500
 LINGER_SECONDS = 0.25
 """Records that arrive this soon after the first share its insert: every insert costs a part on disk for each table."""
 
-BATCH_RECORDS, BATCH_BYTES = 20_000, 32 * 1024 * 1024
+BATCH_RECORDS, BATCH_BYTES = 60_000, 64 * 1024 * 1024
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
 """Seconds between attempts to store while the database is away; doubled each time."""
@@ -50,6 +51,7 @@ class Consumer:
         self._store = store
         self._publisher = publisher
         self._consumer: AIOKafkaConsumer | None = None
+        self.heartbeat = Heartbeat()
 
     def running(self) -> bool:
         """Whether it is a member that may read."""
@@ -62,6 +64,7 @@ class Consumer:
     async def run(self) -> None:
         """Read for ever; a session that fails is followed by another."""
         while True:
+            self.heartbeat.beat()
             try:
                 await self._session()
             except Exception:  # nothing may end it: what is not read is not counted
@@ -90,6 +93,7 @@ class Consumer:
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> bool:
         """Store and commit what there is; whether there was something."""
+        self.heartbeat.beat()
         records = await _collect(consumer)
         if not records:
             return False
@@ -104,6 +108,7 @@ class Consumer:
         """Store; wait as long as the database is away."""
         pause = FIRST_PAUSE
         while True:
+            self.heartbeat.beat()
             try:
                 return await self._store.store(records)
             except Unavailable:

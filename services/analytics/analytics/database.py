@@ -21,8 +21,14 @@ class Database(Protocol):
     async def rows(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
         """Return what a named query answers."""
 
+    async def written(self, query: str, fmt: str, **parameters: Any) -> bytes:
+        """Return what a named query answers, whole, in one of the engine's formats."""
+
     async def execute(self, query: str, **parameters: Any) -> None:
         """Run a named query that answers nothing."""
+
+    async def catch_up(self, *tables: str) -> None:
+        """Return once whatever was stored of these tables is what the next query reads."""
 
     async def insert(self, table: Table, lines: Sequence[bytes]) -> None:
         """Return once these rows, each a JSON object, are on disk; raise `BadDataError` if one is refused."""

@@ -1,7 +1,9 @@
 """What becomes of a batch of records: rows, marks on the hours they change, or nothing."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import chain
 from typing import Literal, NamedTuple
 from uuid import UUID, uuid4
 
@@ -41,6 +43,9 @@ ACCEPTED = Table(
     ),
 )
 MARKS = Table("dirty_hours", ("workspace_id", "hour", "state", "mark", "marked_at", "appended_at", "sign"))
+
+AT_ONCE = 20_000
+"""Records of one insert; of more, one share is sorted here while the engine reads another."""
 
 COMPLETED_TOPICS = frozenset(generation.completed.name for generation in GENERATIONS)
 
@@ -97,15 +102,32 @@ class Ingest:
 
         Raises `Unavailable` while the database cannot take them: call again, with the same records or more.
         """
-        batch = await asyncio.to_thread(self._sort, records)
-        refused = [
-            *batch.refused,
-            *await self._insert_completed(batch.completed),
-            *await self._insert(batch.accepted, ACCEPTED),
-        ]
-        if batch.completed:
-            await self._database.insert(MARKS, list(_marks(batch.completed)))
+        refused: list[Refused] = []
+        async with aclosing(self._sorted_ahead(records)) as batches:
+            async for batch in batches:
+                refused += await self._insert_batch(batch)
         return refused
+
+    async def _sorted_ahead(self, records: Sequence[Record]) -> AsyncGenerator[Batch]:
+        """Yield shares of the records, sorted; the next is being sorted while one is being inserted."""
+        shares = [records[first : first + AT_ONCE] for first in range(0, len(records), AT_ONCE)]
+        following = [asyncio.to_thread(self._sort, share) for share in shares]
+        ahead = asyncio.create_task(following.pop(0))
+        try:
+            while following:
+                batch, ahead = await ahead, asyncio.create_task(following.pop(0))
+                yield batch
+            yield await ahead
+        finally:
+            await asyncio.wait([ahead])
+            for unsorted in following:
+                unsorted.close()
+
+    async def _insert_batch(self, batch: Batch) -> list[Refused]:
+        refused = await asyncio.gather(self._insert_completed(batch.completed), self._insert(batch.accepted, ACCEPTED))
+        if changed := [*batch.completed, *batch.accepted]:
+            await self._database.insert(MARKS, list(_marks(changed)))
+        return [*batch.refused, *chain(*refused)]
 
     def _sort(self, records: Iterable[Record]) -> Batch:
         batch = Batch([], [], [])

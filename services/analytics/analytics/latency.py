@@ -7,6 +7,7 @@ from uuid import UUID
 from analytics.database import Database
 from analytics.hours import iso
 from analytics.question import Question, question_of
+from analytics.usage import Usages
 from common.contracts.usage_v1 import Latency, LatencyGroup, UsageAsked
 from common.ids import now_ms
 
@@ -14,26 +15,28 @@ PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
 class Latencies:
-    """Answers for one workspace at a time. `read_up_to` tells how far the topics are stored, in UTC ms."""
+    """Answers for one workspace at a time."""
 
-    def __init__(self, database: Database, read_up_to: Callable[[], int], clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, database: Database, usages: Usages, clock: Callable[[], int] = now_ms) -> None:
         self._database = database
-        self._read_up_to = read_up_to
+        self._usages = usages
         self._clock = clock
 
     async def answer(self, workspace: UUID, asked: UsageAsked) -> Latency:
         """Return the percentiles of the `top` groups with most runs."""
         question = question_of(asked, self._clock())
-        up_to = self._read_up_to()
         parameters = question.parameters(question.days)
+        completeness = await self._usages.completeness(workspace, question)  # first: what follows can only hold more
         rows = await self._database.rows("latency", workspace=workspace, limit=question.top, **parameters)
+        up_to = completeness.read_up_to
         return Latency(
             start=str(question.days.first),
             end=str(question.days.last),
             time_zone=question.days.zone.key,
             by=[dimension.name for dimension in question.by],
             groups=[_group(question, row) for row in rows],
-            read_up_to=iso(up_to) if up_to else None,
+            read_up_to=None if up_to is None else iso(up_to),
+            completeness=completeness,
         )
 
 

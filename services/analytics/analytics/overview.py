@@ -6,21 +6,14 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from analytics.counted import Counted
+from analytics.completeness import CALL_MS, Reading
 from analytics.database import Database
+from analytics.figures import OUTCOMES, WAITING, rated
 from analytics.hours import date_of, hour_of, iso, stamp
 from analytics.money import EXACT, mean
-from analytics.sums import add, percent, zeros
-from common.contracts.answers_v1 import (
-    PERIOD_DAYS,
-    DayUsage,
-    ModelUsage,
-    Overview,
-    Period,
-    PeriodComparison,
-    PromptUsage,
-    Totals,
-)
+from analytics.sums import Sums, add, percent, zeros
+from common.contracts.answers_v1 import PERIOD_DAYS, Period
+from common.contracts.overview_v1 import DayUsage, ModelUsage, Overview, PeriodComparison, PromptUsage, Totals
 from common.ids import now_ms
 
 EXPENSIVE_PROMPTS = 20
@@ -48,34 +41,39 @@ class Span(NamedTuple):
 
 
 class Overviews:
-    """Answers for one workspace at a time. `read_up_to` tells how far the topics are stored, in UTC ms.
+    """Answers for one workspace at a time. `stored` tells how far the topics are stored, in UTC ms.
 
     The mean latency is that of the runs that succeeded: a refusal after 20 ms is no fast answer.
     """
 
-    def __init__(self, database: Database, read_up_to: Callable[[], int], clock: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self, database: Database, stored: Callable[[], int], clock: Callable[[], int] = now_ms, call_ms: int = CALL_MS
+    ) -> None:
         self._database = database
-        self._counted = Counted(database, read_up_to)
+        self._reading = Reading(database, stored, call_ms, clock)
         self._clock = clock
 
     async def overview(self, workspace: UUID, period: Period) -> Overview:
         """Return the period of UTC calendar days that ends today, against the one before it."""
         span = Span.ending(date_of(self._clock()), period)
-        counted = await self._counted.up_to(workspace)  # first: what is counted meanwhile can only be more
+        seen = await self._reading.look(workspace)  # first: what is counted meanwhile can only be more
         usage, prompts = await asyncio.gather(self._usage(workspace, span), self._prompts(workspace, span))
         by_day = {row["date"]: row for row in usage if not row["by_model"]}
+        now, before = _sums(by_day, span)
         return Overview(
-            overview=_totals(by_day, span),
+            overview=_totals(now, before),
             model_breakdown=[_model(row) for row in usage if row["by_model"]],
             time_series=[_day(day, by_day.get(day, _NOTHING)) for day in span.days()],
             expensive_prompts=prompts,
-            read_up_to=iso(counted) if counted else None,
+            read_up_to=iso(seen.read_up_to) if seen.read_up_to else None,
+            completeness=seen.completeness(now),
         )
 
     async def _usage(self, workspace: UUID, span: Span) -> Rows:
         return await self._database.rows(
             "overview_usage",
             workspace=workspace,
+            lost_before=self._reading.lost_before(),
             **{"previous_from": span.previous_start, "from": span.start, "to": span.end},
         )
 
@@ -100,15 +98,22 @@ class Overviews:
 
 
 _NOTHING = zeros(
-    ("runs", "executions", "succeeded", "failed", "unpriced", "repeated_unpriced", "tokens", "latency_ms"),
-    ("cost", "repeated_cost"),
+    (
+        *("runs", "executions", "succeeded", "failed", "unpriced", "repeated_unpriced", "tokens", "latency_ms"),
+        *(*OUTCOMES, *WAITING),
+    ),
+    ("cost", "repeated_cost", "cache_savings", "score"),
 )
 
 
-def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
+def _sums(by_day: dict[str, dict[str, Any]], span: Span) -> tuple[Sums, Sums]:
+    """Return those of the period and those of the one before it."""
     start = str(span.start)
     now = add((row for day, row in by_day.items() if day >= start), _NOTHING)
-    before = add((row for day, row in by_day.items() if day < start), _NOTHING)
+    return now, add((row for day, row in by_day.items() if day < start), _NOTHING)
+
+
+def _totals(now: Sums, before: Sums) -> Totals:
     return Totals(
         total_runs=now["runs"],
         total_cost=now["cost"],
@@ -120,11 +125,13 @@ def _totals(by_day: dict[str, dict[str, Any]], span: Span) -> Totals:
         repeated_executions=now["executions"] - now["runs"],
         repeated_cost=now["repeated_cost"],
         unpriced_repeats=now["repeated_unpriced"],
+        cache_savings=now["cache_savings"],
         period_comparison=_compare(now, before),
+        **rated(now),
     )
 
 
-def _compare(now: dict[str, Any], before: dict[str, Any]) -> PeriodComparison:
+def _compare(now: Sums, before: Sums) -> PeriodComparison:
     runs = now["runs"] - before["runs"]
     cost = EXACT.subtract(now["cost"], before["cost"])
     return PeriodComparison(
@@ -144,6 +151,8 @@ def _model(row: dict[str, Any]) -> ModelUsage:
         avg_cost=mean(row["cost"], row["runs"]),
         success_rate=percent(row["succeeded"], row["runs"]) or 0.0,
         unpriced_runs=row["unpriced"],
+        cache_savings=row["cache_savings"],
+        **rated(row),
     )
 
 
@@ -156,7 +165,9 @@ def _prompt(row: dict[str, Any], preview: str) -> PromptUsage:
         prompt_id=row["prompt_id"],
         preview=preview,
         runs=row["runs"],
+        success_rate=percent(row["succeeded"], row["runs"]) or 0.0,
         total_cost=row["cost"],
         avg_cost=mean(row["cost"], row["runs"]),
         last_run=iso(row["last_run_at"]),
+        **rated(row),
     )

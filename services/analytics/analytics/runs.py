@@ -5,27 +5,21 @@ import binascii
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from analytics import views
 from analytics.database import Database
-from analytics.hours import DAY, HOUR, LAST, hour_of
-from common.admission import NEWEST_MS
+from analytics.hours import LAST, hour_of
+from analytics.listing import Listing, listing_of
 from common.contracts.answers_v1 import RunDetail, RunPage, RunSummary
-from common.errors import InvalidRequest, NotFound
+from common.contracts.runs_asked_v1 import RunsAsked
+from common.errors import InvalidRequest, NotFound, Unavailable
 from common.ids import now_ms
-
-RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
 
 WAIT_SECONDS = 2.0
 APPENDED_WITHIN_MS = 30_000
 """A request is appended this soon after the time its id gives it, clocks that differ included."""
-
-WINDOWS = (HOUR, DAY, 31 * DAY, LAST)
-"""How far back a page is looked for, in seconds: as a rule the last hour has it, and nothing older is read."""
-
-_LAST_ID = UUID(int=2**128 - 1)
 
 Row = dict[str, Any]
 
@@ -65,27 +59,18 @@ class Runs:
         self._reading = reading
         self._clock = clock
 
-    async def page(
-        self, workspace: UUID, limit: int, cursor: str | None, status: RunStatus | None, model: str | None
-    ) -> RunPage:
+    async def page(self, workspace: UUID, asked: RunsAsked) -> RunPage:
         """Return at most `limit` runs, the newest first, and the cursor of the page after them."""
-        before = Place.decode(cursor) if cursor else Place(self._clock() + NEWEST_MS, _LAST_ID)
-        found = await self._places(workspace, before, limit + 1, status or "", model or "")
-        places = found[:limit]
+        listing = listing_of(asked, self._clock(), Place.decode(asked.cursor) if asked.cursor else None)
+        found = await self._places(workspace, listing, asked.limit + 1)
+        places = found[: asked.limit]
         runs = await self._summaries(workspace, places)
-        return RunPage(runs=runs, next_cursor=places[-1].encode() if len(found) > limit else None)
+        return RunPage(runs=runs, next_cursor=places[-1].encode() if len(found) > asked.limit else None)
 
-    async def _places(self, workspace: UUID, before: Place, limit: int, status: str, model: str) -> list[Place]:
+    async def _places(self, workspace: UUID, listing: Listing, limit: int) -> list[Place]:
         rows: list[Row] = []
-        to = hour_of(before.accepted_at)
-        for window in WINDOWS:
-            rows = await self._database.rows(
-                "run_page",
-                workspace=workspace,
-                **{"from": max(0, to - window), "to": to, "status": status, "model": model, "limit": limit},
-                before_at=before.accepted_at,
-                before_id=before.run_id,
-            )
+        for window in listing.windows():
+            rows = await self._database.rows("run_page", workspace=workspace, limit=limit, **window)
             if len(rows) == limit:
                 break
         return [Place(row["accepted_at"], row["run_id"]) for row in rows]
@@ -104,32 +89,58 @@ class Runs:
 
         Raises `NotFound` once everything is read that could have told of it; until then it counts as accepted.
         """
-        now = self._clock()
         if found := await self._finished(workspace, run_id):
             return found
-        made = _time_of(run_id)
-        # A named run may be sent again under its first time, whenever its caller likes.
-        all_read = await self._reading.passes(min(now, made + APPENDED_WITHIN_MS) if made else now, WAIT_SECONDS)
+        all_read = await self._all_read(run_id)
         if found := await self._finished(workspace, run_id):
             return found
         if row := (await self._accepted(workspace, [run_id], 0, LAST)).get(run_id):
-            return views.accepted_detail(row)
+            return views.accepted_detail(row, await self._outcome(workspace, row))
         if all_read:
             raise NotFound(f"no run {run_id}")
-        return views.unknown_detail(run_id, accepted_at or made)
+        return views.unknown_detail(run_id, accepted_at or _time_of(run_id))
+
+    async def accepted_at(self, workspace: UUID, run_id: UUID) -> int:
+        """Return when the run was accepted (UTC ms), ended or not.
+
+        Raises `NotFound` as `detail` does, and `Unavailable` while the run may yet be read.
+        """
+        if found := await self._place(workspace, run_id):
+            return found
+        all_read = await self._all_read(run_id)
+        if found := await self._place(workspace, run_id):
+            return found
+        if all_read:
+            raise NotFound(f"no run {run_id}")
+        raise Unavailable(f"run {run_id} was not read yet", retry_after=1)
+
+    async def _place(self, workspace: UUID, run_id: UUID) -> int | None:
+        rows = await self._database.rows("accepted_at", workspace=workspace, run_id=run_id)
+        return next((row["accepted_at"] for row in rows), None)
+
+    async def _all_read(self, run_id: UUID) -> bool:
+        """Return whether everything is read that could tell of the run, after a while at most.
+
+        A named run may be sent again under its first time, whenever its caller likes.
+        """
+        now, made = self._clock(), _time_of(run_id)
+        return await self._reading.passes(min(now, made + APPENDED_WITHIN_MS) if made else now, WAIT_SECONDS)
 
     async def _finished(self, workspace: UUID, run_id: UUID) -> RunDetail | None:
         executions = (await self._executions(workspace, [run_id], 0, LAST)).get(run_id)
         if executions is None:
             return None
-        texts = await self._database.rows(
-            "run_text",
-            workspace=workspace,
-            hour=hour_of(executions[0]["accepted_at"]),
-            run_id=run_id,
-            execution_id=executions[0]["execution_id"],
-        )
-        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT)
+        place = {"workspace": workspace, "hour": hour_of(executions[0]["accepted_at"]), "run_id": run_id}
+        texts = await self._database.rows("run_text", **place, execution_id=executions[0]["execution_id"])
+        repricings = await self._database.rows("repricings", **place)
+        outcome = await self._outcome(workspace, executions[0])
+        return views.finished_detail(executions, texts[0] if texts else views.NO_TEXT, outcome, repricings)
+
+    async def _outcome(self, workspace: UUID, run: Row) -> Row | None:
+        """Return what was said of a run last."""
+        hour = hour_of(run["accepted_at"])
+        rows = await self._database.rows("outcome", workspace=workspace, hour=hour, run_id=run["run_id"])
+        return next(iter(rows), None)
 
     async def _executions(self, workspace: UUID, ids: Sequence[UUID], start: int, end: int) -> dict[UUID, list[Row]]:
         """Return the executions of these runs, each run's in the order in which they completed."""

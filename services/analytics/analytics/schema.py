@@ -85,7 +85,12 @@ def migrations() -> Iterator[tuple[str, list[str]]]:
     """Yield each migration's name and statements; a statement ends with a semicolon at the end of a line."""
     scripts = (path for path in (files("analytics") / "migrations").iterdir() if path.name.endswith(".sql"))
     for path in sorted(scripts, key=lambda path: path.name):
-        yield path.name, [part for part in path.read_text().split(";\n") if part.strip()]
+        yield path.name, statements(path.read_text())
+
+
+def statements(script: str) -> list[str]:
+    """Return a script's statements."""
+    return [part for part in script.split(";\n") if part.strip()]
 
 
 @contextmanager

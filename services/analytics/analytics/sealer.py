@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from analytics.database import Database
 from analytics.hours import Hour, days_of, hours_of_days, stamp
-from analytics.ingest import MARKS, mark_row
+from analytics.ingest import ACCEPTED, MARKS, RUNS, mark_row
 from analytics.telemetry import SEAL_FAILURES, SEALED_HOURS, SEALS
 from common.errors import Unavailable
 from common.ids import now_ms
@@ -26,6 +26,9 @@ pause, and a completed run shows within two seconds as long as a seal takes less
 HOURS_PER_SEAL = 500
 NAMED_PROMPTS = 10_000
 """Prompts a workspace and day that are kept by name; the cheaper rest is counted together."""
+
+COUNTED = (RUNS.name, ACCEPTED.name, "outcomes")
+"""What hours are counted from."""
 
 
 class Mark(NamedTuple):
@@ -66,8 +69,10 @@ class Sealer:
     async def seal(self) -> int:
         """Count the hours that are due, those with the oldest marks first; return how many there were."""
         now = self._clock()
+        await self._database.catch_up(MARKS.name)
         due = dict(list(_due(await self._marks(), now))[:HOURS_PER_SEAL])
         if due:
+            await self._database.catch_up(*COUNTED)  # after the marks were read: what they stand for is older
             with SEALS.time():
                 await self._recompute(sorted(due))
                 await self._clear(due)
@@ -85,6 +90,7 @@ class Sealer:
         """Count hours, then their days from the hours, then the prompts of the days."""
         whole_days = _stamped(hours_of_days(hours))
         await self._execute("seal_hours", hours=_stamped(hours))
+        await self._database.catch_up("usage_hours")
         await self._execute("seal_days", hours=whole_days)
         await self._execute("seal_prompts", hours=whole_days, days=days_of(hours), named=NAMED_PROMPTS)
 
@@ -104,10 +110,11 @@ class Sealer:
 
 
 def _due(marks: dict[Hour, list[Mark]], now: int) -> Iterator[tuple[Hour, list[Mark]]]:
+    """Yield the hours that are due with the marks to clear: those of a time that is yet to come announce an outcome."""
     for hour, of_hour in marks.items():
         settled = max(mark.marked_at for mark in of_hour) <= now - SETTLE_MS
         if settled or any(mark.fresh for mark in of_hour):
-            yield hour, of_hour
+            yield hour, [mark for mark in of_hour if mark.fresh or mark.marked_at <= now]
 
 
 def _stamped(hours: Iterable[Hour]) -> list[tuple[UUID, str]]:

@@ -10,7 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from analytics.hours import iso
 from analytics.money import total
-from common.contracts.answers_v1 import AttemptView, ExecutionView, RunDetail, RunSummary, TokensUsed
+from common.contracts.answers_v1 import (
+    AttemptView,
+    ExecutionView,
+    Outcome,
+    Repriced,
+    RunDetail,
+    RunSummary,
+    TokensUsed,
+)
 from common.contracts.runs_v1 import Attempt
 
 Row = dict[str, Any]
@@ -26,8 +34,10 @@ def finished(executions: Sequence[Row]) -> RunSummary:
     return RunSummary(**_ended(executions))
 
 
-def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
-    """Return a run that ended, whole."""
+def finished_detail(
+    executions: Sequence[Row], text: Row, outcome: Row | None, repricings: Sequence[Row] = ()
+) -> RunDetail:
+    """Return a run that ended, whole, with what was said of it; its repricings are the oldest first."""
     first = executions[0]
     return RunDetail(
         **_ended(executions),
@@ -40,12 +50,15 @@ def finished_detail(executions: Sequence[Row], text: Row) -> RunDetail:
         service_tier=first["service_tier"] or None,
         usage=_usage(executions),
         cost_components=_components(executions),
+        cache_savings=_savings(executions),
         catalogue=first["catalogue"] or None,
         error=first["error"] or None,
         attempts=[view for execution in executions for view in _attempts(execution)],
         execution_details=[_execution(execution) for execution in executions],
         queued_ms=first["queued_ms"],
         prompt_preview=text["prompt_preview"],
+        outcome=_outcome(outcome),
+        repriced=_repriced(executions, repricings) if repricings else None,
     )
 
 
@@ -54,7 +67,7 @@ def accepted(row: Row) -> RunSummary:
     return RunSummary(**_waiting(row))
 
 
-def accepted_detail(row: Row) -> RunDetail:
+def accepted_detail(row: Row, outcome: Row | None = None) -> RunDetail:
     """Return a run that did not end yet, with everything empty that its end will tell."""
     return RunDetail(
         **_waiting(row),
@@ -73,6 +86,7 @@ def accepted_detail(row: Row) -> RunDetail:
         execution_details=[],
         queued_ms=None,
         prompt_preview="",
+        outcome=_outcome(outcome),
     )
 
 
@@ -145,12 +159,39 @@ def _cost(executions: Sequence[Row]) -> Decimal | None:
     return total(execution["cost"] for execution in executions)
 
 
+def _repriced(executions: Sequence[Row], repricings: Sequence[Row]) -> Repriced:
+    first: dict[UUID, Row] = {}
+    for row in repricings:
+        first.setdefault(row["execution_id"], {"priced": row["was_priced"], "cost": row["was_total"]})
+    last = repricings[-1]
+    return Repriced(
+        from_=_cost([first.get(execution["execution_id"], execution) for execution in executions]),
+        to=_cost(executions),
+        at=iso(last["repriced_at"]),
+        catalogue=last["catalogue"],
+        reason=last["reason"],
+    )
+
+
 def _components(executions: Sequence[Row]) -> dict[str, Decimal]:
     amounts: defaultdict[str, list[Decimal]] = defaultdict(list)
     for execution in executions:
         for name, amount in execution["cost_components"].items():
             amounts[name].append(amount)
     return {name: total(parts) for name, parts in amounts.items()}
+
+
+def _savings(executions: Sequence[Row]) -> Decimal | None:
+    """Return the sum of what is known; None where nothing is."""
+    known = [execution["cache_savings"] for execution in executions if execution["cache_savings"] is not None]
+    return total(known) if known else None
+
+
+def _outcome(row: Row | None) -> Outcome | None:
+    if row is None:
+        return None
+    said = {"success": row["success"], "score": row["score"], "note": row["note"] or None}
+    return Outcome(**said, recorded_at=iso(row["recorded_at"]))
 
 
 def _execution(execution: Row) -> ExecutionView:

@@ -31,7 +31,7 @@ class WaitingRuns:
         """Return how many wait. What is read after the time that is told may be counted too: never too few are."""
         read_up_to, now = self._read_up_to(), now_ms()
         hours = {"from": (now - LONGEST_MS) // 1000 - HOUR_SECONDS, "to": now // 1000 + HOUR_SECONDS}
-        rows = await self._database.rows("waiting", workspace=workspace, now=now, **hours)
+        rows = await self._database.rows("waiting_runs", workspace=workspace, now=now, **hours)
         return Waiting(runs=rows[0]["runs"], read_up_to=read_up_to)
 
 

@@ -115,6 +115,15 @@ def as_record(grant: tuple[str, bytes]) -> AsRecord:
 
 
 @pytest.fixture
+def clickhouse(request: pytest.FixtureRequest, clickhouse: tuple[str, str]) -> tuple[str, str]:
+    """The DSN and the database of this test's own: in this process, or over HTTP where `--clickhouse` says so."""
+    where: str = request.config.getoption("--clickhouse")
+    if where == "chdb":
+        return clickhouse
+    return request.getfixturevalue("_server") if where == "http" else where, clickhouse[1]
+
+
+@pytest.fixture
 async def database(clickhouse: tuple[str, str]) -> AsyncIterator[ClickHouse]:
     """A fresh database of the real engine, migrated."""
     database = ClickHouse(*clickhouse)

@@ -8,6 +8,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.hours import LAST
 from analytics.ingest import Ingest
 from analytics.runs import Runs
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.contracts.runs_v1 import Cost, RunCompleted, RunRequested, Usage
 from common.contracts.topics import BATCHED, REQUESTED
 from common.ids import new_id
@@ -65,7 +66,7 @@ async def test_one_bad_record_never_stops_the_others(
     assert [row.record for row in refused] == [bad]
     assert refused[0].reason.startswith("malformed")
     assert "four" not in refused[0].reason  # never what a run said
-    page = await runs.page(workspace, 50, None, None, None)
+    page = await runs.page(workspace, RunsAsked())
     assert {run.run_id for run in page.runs} == {str(run.run_id) for run in good}
 
 
@@ -152,7 +153,7 @@ async def test_checks_and_journal_entries_are_no_runs(
         journal,
     ]
     assert await ingest.store(records) == []
-    assert (await runs.page(workspace, 50, None, None, None)).runs == []
+    assert (await runs.page(workspace, RunsAsked())).runs == []
 
 
 async def test_accepted_runs_are_known_without_their_text(
@@ -177,4 +178,4 @@ async def test_requests_that_are_no_runs_are_left_to_the_runner(
     foreign = as_record(requested(workspace_id=new_id()), REQUESTED.name)
     malformed = as_record(requested(), REQUESTED.name, value=b"{}")
     assert await ingest.store([foreign, malformed]) == []
-    assert (await runs.page(workspace, 50, None, None, None)).runs == []
+    assert (await runs.page(workspace, RunsAsked())).runs == []

@@ -2,19 +2,32 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
+import httpx2
 import pytest
-from tests.support.analytics import ANY, STEPS, Halt, Replicas
+from tests.support.analytics import ANY, OUTCOME_STEPS, STEPS, Halt, Replicas
 from tests.support.books import assert_exact, drawn, until_counted
 from tests.support.clickhouse import running_server
 
 from analytics.clickhouse import ClickHouse
+from analytics.ingest import Ingest
+from analytics.outcomes import ANNOUNCED_MS
+from analytics.runs import Runs
+from analytics.sealer import SETTLE_MS, Sealer
+from analytics.usage import Usages
 from analytics.watermark import Watermark
+from common.admission import Admission
 from common.contracts.runs_v1 import RunCompleted
+from common.contracts.usage_v1 import UsageAsked
 from common.engines.ports import free_port
-from common.ids import new_id
+from common.identity import Signer, Verifier
+from common.ids import new_id, now_ms
+from common.kafka import Record
 
 Make = Callable[..., RunCompleted]
 Publish = Callable[[list[RunCompleted]], Awaitable[None]]
@@ -91,6 +104,47 @@ async def test_killed_together_with_its_engine(
         await assert_exact(database, published)
         await database.close()
     print(f"seed {seed}: {kills} kills of engine and all, {len(published)} events exact")
+
+
+@pytest.mark.parametrize("step", OUTCOME_STEPS)
+async def test_killed_while_an_outcome_is_recorded(
+    replicas: Replicas,
+    remote: ClickHouse,
+    verifier: Verifier,
+    gateway_signer: Signer,
+    completed: Make,
+    as_record: Callable[..., Record],
+    workspace: UUID,
+    step: str,
+) -> None:
+    run = completed(user="ada")
+    await Ingest(remote, Admission(verifier)).store([as_record(run)])
+    await Sealer(remote, lambda: True).seal()
+    port = free_port()
+    process = replicas.start(Halt(step), session_seconds=SESSION_SECONDS, analytics_port=port)
+    headers = {"authorization": f"Bearer {gateway_signer.service_token('analytics')}"}
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+        path = f"/workspaces/{workspace}/runs/{run.run_id}/outcome"
+        while process.is_alive():
+            with suppress(httpx2.TransportError):
+                answer = await client.post(path, json={"success": False})
+                assert answer.status_code == 503  # it does not know yet how far everything is read
+            await asyncio.sleep(0.05)
+    assert process.exitcode == -signal.SIGKILL
+
+    later = now_ms() + ANNOUNCED_MS + SETTLE_MS + 1000
+    sealer = Sealer(remote, lambda: True, clock=lambda: later)
+    while await sealer.seal():
+        pass
+    usages, bad = Usages(remote, now_ms), int(step != "outcome")
+    counted = [await usages.answer(workspace, UsageAsked(user=user)) for user in ([], ["ada"])]
+    assert [(of.source, of.totals.bad_outcomes) for of in counted] == [("days", bad), ("runs", bad)]
+    assert (await Runs(remote, EverythingRead()).detail(workspace, run.run_id, None)).outcome is not None or not bad
+
+
+class EverythingRead:
+    async def passes(self, time: int, within: float) -> bool:
+        return True
 
 
 async def test_replay_and_duplicates_change_nothing(

@@ -10,8 +10,9 @@ from analytics.clickhouse import ClickHouse
 from analytics.hours import date_of
 from analytics.ingest import Refused
 from analytics.overview import Overviews, Span
-from common.contracts.answers_v1 import Overview, Period
+from common.contracts.answers_v1 import Period
 from common.contracts.event import Event
+from common.contracts.overview_v1 import Overview
 from common.contracts.runs_v1 import Cost, RunCompleted, Usage
 from common.contracts.topics import DAY_MS
 from common.ids import new_id, now_ms

@@ -9,6 +9,7 @@ from analytics.clickhouse import ClickHouse
 from analytics.ingest import Ingest
 from analytics.runs import Runs
 from common.contracts.answers_v1 import RunSummary
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested
 from common.contracts.topics import DAY_MS, REQUESTED
 from common.errors import InvalidRequest, NotFound
@@ -57,7 +58,7 @@ async def test_pages_are_complete_and_without_duplicates(
     seen: list[RunSummary] = []
     cursor: str | None = None
     while True:
-        page = await runs.page(workspace, 3, cursor, None, None)
+        page = await runs.page(workspace, RunsAsked(limit=3, cursor=cursor))
         seen += page.runs
         cursor = page.next_cursor
         if cursor is None:
@@ -79,7 +80,8 @@ async def test_pages_can_be_narrowed(
     await ingest.store([as_record(requested(model="b"), REQUESTED.name)])
 
     async def models(status: str | None, model: str | None) -> list[tuple[str, str]]:
-        page = await runs.page(workspace, 50, None, status, model)  # type: ignore[arg-type]  # checked at the route
+        asked = {"status": [status] if status else [], "model": [model] if model else []}
+        page = await runs.page(workspace, RunsAsked.model_validate(asked))
         return sorted((run.status, run.model) for run in page.runs)
 
     assert await models("failed", None) == [("failed", "a")]
@@ -87,14 +89,14 @@ async def test_pages_can_be_narrowed(
     assert await models("accepted", None) == [("accepted", "b")]
     assert await models("succeeded", "b") == [("succeeded", "b")]
     assert await models("expired", None) == []
-    [only] = (await runs.page(workspace, 50, None, "failed", None)).runs
+    [only] = (await runs.page(workspace, RunsAsked(status=["failed"]))).runs
     assert only.error_code == "rate_limited"
 
 
 @pytest.mark.parametrize("cursor", ["x", "é", "MTIz", "bm90LWEtbnVtYmVyLng="])
 async def test_a_foreign_cursor_is_refused(runs: Runs, workspace: UUID, cursor: str) -> None:
     with pytest.raises(InvalidRequest, match="cursor"):
-        await runs.page(workspace, 3, cursor, None, None)
+        await runs.page(workspace, RunsAsked(limit=3, cursor=cursor))
 
 
 async def test_a_run_of_another_workspace_is_not_found(

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
@@ -14,18 +15,24 @@ from hypothesis import strategies as st
 
 from analytics.calendar import Days, zone_of
 from analytics.clickhouse import ClickHouse
-from analytics.ingest import Refused
+from analytics.completeness import CALL_MS
+from analytics.ingest import ACCEPTED, Refused
 from analytics.latency import Latencies
+from analytics.outcomes import Outcomes
 from analytics.question import Dimension, Question, question_of
+from analytics.runs import Runs
+from analytics.sealer import Sealer
 from analytics.usage import Usages
 from common.contracts.event import Event
-from common.contracts.runs_v1 import Cost, RunCompleted, RunError, Usage
+from common.contracts.outcomes_v1 import OutcomeGiven
+from common.contracts.runs_v1 import Cost, RunCompleted, RunError, RunRequested, Usage
 from common.contracts.usage_v1 import Figures, Group, UsageAsked
 from common.contracts.usage_v1 import Usage as Answer
 from common.errors import InvalidRequest
 from common.ids import new_id
 
 Make = Callable[..., RunCompleted]
+Request = Callable[..., RunRequested]
 Store = Callable[[Iterable[Event]], Awaitable[list[Refused]]]
 
 FIRST, LAST = date(2026, 10, 20), date(2026, 11, 5)
@@ -34,6 +41,8 @@ FIRST, LAST = date(2026, 10, 20), date(2026, 11, 5)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Auckland")
 KEYS = [UUID(int=n) for n in (1, 2)]
 BEGIN = datetime(2026, 10, 19, tzinfo=UTC)
+NOW = round(datetime(2026, 11, 12, 9, tzinfo=UTC).timestamp() * 1000)
+LOST_BEFORE = NOW - CALL_MS
 
 
 def _runs(completed: Make, seed: int, count: int = 400) -> list[RunCompleted]:
@@ -52,9 +61,7 @@ def _runs(completed: Make, seed: int, count: int = 400) -> list[RunCompleted]:
             service_tier=draw.choice(["default", "flex", None]),
             status=draw.choice(["succeeded", "succeeded", "failed", "expired"]),
             usage=Usage(input=draw.randrange(2**30), output=draw.randrange(2**30), cached=draw.randrange(9)),
-            cost=draw.choice(
-                [Cost(priced=False), Cost(priced=True, total=Decimal(draw.randrange(10**21)).scaleb(-18))]
-            ),
+            cost=draw.choice([Cost(priced=False), _cost(draw)]),
             error=draw.choice([None, RunError(code="rate_limited", message="later")]),
             latency_ms=draw.randrange(60_000),
         )
@@ -67,66 +74,165 @@ def _runs(completed: Make, seed: int, count: int = 400) -> list[RunCompleted]:
     return [*runs, *again]
 
 
+def _cost(draw: random.Random) -> Cost:
+    saved = draw.choice([None, Decimal(draw.randrange(-(10**19), 10**20)).scaleb(-18)])
+    return Cost(priced=True, total=Decimal(draw.randrange(10**21)).scaleb(-18), cache_savings=saved)
+
+
+def _requests(requested: Request, runs: list[RunCompleted], seed: int) -> list[RunRequested]:
+    """Draw the requests of these runs, and those of others that did not end; a third of those is lost."""
+    draw = random.Random(seed)
+    copied = {"run_id", "accepted_at", "model", "provider", "prompt_id", "user", "batch_id", "labels"}
+    asked = [requested(**run.model_dump(include=copied)) for run in runs]
+    again = [draw.choice(asked).model_dump() for _ in range(90)]
+    late = [LOST_BEFORE - draw.randrange(60_000, 2**30), NOW - draw.randrange(60_000), NOW + draw.randrange(2**30)]
+    return asked + [RunRequested(**fields | {"run_id": new_id(), "deadline": draw.choice(late)}) for fields in again]
+
+
+def _outcomes(runs: list[RunCompleted], seed: int) -> dict[UUID, OutcomeGiven]:
+    """Draw what is said of an eighth of the runs."""
+    draw = random.Random(seed)
+    said = [
+        lambda: OutcomeGiven(success=draw.random() < 0.6),
+        lambda: OutcomeGiven(score=Decimal(draw.randrange(10**18)).scaleb(-18), note="so so"),
+        lambda: OutcomeGiven(success=True, score=Decimal(1)),
+        lambda: OutcomeGiven(note="a note alone rates nothing"),
+    ]
+    return {run.run_id: draw.choice(said)() for run in draw.sample(runs, len(runs) // 8)}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the books hold."""
+
+    runs: list[RunCompleted]
+    requests: list[RunRequested]
+    outcomes: dict[UUID, OutcomeGiven]
+
+
 @pytest.fixture
-async def told(completed: Make, count: Store) -> list[RunCompleted]:
-    """Runs that are stored and counted."""
+async def told(completed: Make, requested: Request, count: Store, database: ClickHouse, sealer: Sealer) -> Told:
+    """Runs that are stored and counted, with what is said of them, and others that did not end."""
     runs = _runs(completed, seed=11)
+    told = Told(runs, _requests(requested, runs, seed=12), _outcomes(runs, seed=13))
+    await database.insert(ACCEPTED, [_accepted_row(request) for request in told.requests])
     assert await count(runs) == []
-    return runs
+    outcomes = Outcomes(database, Runs(database, EverythingRead()))
+    for n, (run_id, said) in enumerate(told.outcomes.items()):
+        if n % 5 == 0:
+            await outcomes.record(runs[0].workspace_id, run_id, OutcomeGiven(success=False, score=Decimal("0.5")))
+        await outcomes.record(runs[0].workspace_id, run_id, said)
+    while await sealer.seal():
+        pass
+    return told
+
+
+def _accepted_row(request: RunRequested) -> bytes:
+    return request.model_dump_json(include=set(ACCEPTED.columns), exclude_none=True).encode()
+
+
+class EverythingRead:
+    async def passes(self, time: int, within: float) -> bool:
+        return True
 
 
 @pytest.fixture
 def usages(database: ClickHouse) -> Usages:
-    return Usages(database, lambda: 1)
+    return Usages(database, lambda: 1, clock=lambda: NOW)
 
 
-def _value(run: RunCompleted, dimension: Dimension, zone: ZoneInfo) -> str:
+def _value(run: RunCompleted | RunRequested, dimension: Dimension, zone: ZoneInfo) -> str:
     at = datetime.fromtimestamp(run.accepted_at / 1000, UTC)
+    ended = {} if isinstance(run, RunRequested) else _ended(run)
     return {
         "hour": f"{at:%Y-%m-%dT%H:00:00Z}",
         "day": str(at.astimezone(zone).date()),
         "month": f"{at.astimezone(zone):%Y-%m}",
+        "week": str(date.fromisocalendar(*at.astimezone(zone).isocalendar()[:2], 1)),
         "model": run.model,
         "provider": run.provider,
-        "key": str(run.key_id),
         "prompt": run.prompt_id or "",
         "user": run.user,
         "batch": run.batch_id or "",
-        "status": run.status,
-        "tier": run.service_tier or "",
-        "error": run.error.code if run.error else "",
         "label": run.labels.get(dimension.label, ""),
+        **ended,
     }[dimension.kind]
 
 
-def _expected(runs: Iterable[RunCompleted], question: Question, days: Days) -> dict[tuple[str, ...], Figures]:
+def _ended(run: RunCompleted) -> dict[str, str]:
+    return {
+        "key": str(run.key_id),
+        "status": run.status,
+        "tier": run.service_tier or "",
+        "error": run.error.code if run.error else "",
+    }
+
+
+def _expected(told: Told, question: Question, days: Days) -> dict[tuple[str, ...], Figures]:
     """Sum by hand: the first execution of a run counts it, all of them cost."""
-    ordered = sorted(runs, key=lambda run: (run.completed_at, run.execution_id.int))
+    ordered = sorted(told.runs, key=lambda run: (run.completed_at, run.execution_id.int))
     first: dict[UUID, UUID] = {}
     for run in ordered:
         first.setdefault(run.run_id, run.execution_id)
     unpriced = {run.run_id for run in ordered if not run.cost.priced}
     groups: dict[tuple[str, ...], list[RunCompleted]] = {}
     for run in ordered:
-        day = datetime.fromtimestamp(run.accepted_at / 1000, days.zone).date()
-        passes = all(
-            not wanted or _value(run, Dimension(name), days.zone) in wanted for name, wanted in question.filters.items()
-        )
-        labelled = all(run.labels.get(name) == value for name, value in question.labels.items())
-        if days.first <= day <= days.last and passes and labelled:
+        if _passes(run, question, days):
             groups.setdefault(tuple(_value(run, d, days.zone) for d in question.by), []).append(run)
-    return {values: _figures(of, first, unpriced) for values, of in groups.items()}
+    return {values: _figures(of, first, unpriced, told.outcomes) for values, of in groups.items()}
 
 
-def _figures(runs: list[RunCompleted], first: dict[UUID, UUID], unpriced: set[UUID]) -> Figures:
+def _passes(run: RunCompleted | RunRequested, question: Question, days: Days) -> bool:
+    day = datetime.fromtimestamp(run.accepted_at / 1000, days.zone).date()
+    filters = ((name, wanted) for name, wanted in question.filters.items() if wanted)
+    passes = all(_value(run, Dimension(name), days.zone) in wanted for name, wanted in filters)
+    labelled = all(run.labels.get(name) == value for name, value in question.labels.items())
+    return days.first <= day <= days.last and passes and labelled
+
+
+def _complete(told: Told, question: Question) -> dict[str, Any]:
+    """Count by hand what has ended and what has not, without the filters that only what has ended knows."""
+    asked = replace(question, by=(), filters={n: w for n, w in question.filters.items() if n in ACCEPTED_KNOWS})
+    figures = _expected(told, asked, asked.days).get((), NOTHING_AT_ALL)
+    ended = {run.run_id for run in told.runs}
+    waiting = [r for r in told.requests if r.run_id not in ended and _passes(r, asked, asked.days)]
+    lost = sum(-(-r.deadline // 60_000) * 60_000 <= LOST_BEFORE for r in waiting)
+    return {
+        "accepted": figures.runs + len(waiting),
+        "finished": figures.runs,
+        "in_flight": len(waiting) - lost,
+        "lost": lost,
+        "repeated": figures.repeated_executions,
+        "unpriced": figures.unpriced_runs,
+        "not_filtered": sorted(n for n, wanted in question.filters.items() if wanted and n not in ACCEPTED_KNOWS),
+    }
+
+
+ACCEPTED_KNOWS = ("model", "provider", "prompt", "user", "batch")
+
+
+def _figures(
+    runs: list[RunCompleted], first: dict[UUID, UUID], unpriced: set[UUID], outcomes: dict[UUID, OutcomeGiven]
+) -> Figures:
     firsts = [run for run in runs if first[run.run_id] == run.execution_id]
     succeeded = [run for run in firsts if run.status == "succeeded"]
     repeats = [run for run in runs if first[run.run_id] != run.execution_id]
     with localcontext(prec=200):
         cost = sum((run.cost.total or Decimal(0) for run in runs), Decimal(0))
         repeated = sum((run.cost.total or Decimal(0) for run in repeats), Decimal(0))
+        saved = sum((run.cost.cache_savings or Decimal(0) for run in runs), Decimal(0))
         mean = (cost / len(firsts)).quantize(Decimal("1e-18")) if firsts else None
+        said = [outcomes[run.run_id] for run in firsts if run.run_id in outcomes]
+        scores = [outcome.score for outcome in said if outcome.score is not None]
+        score = (sum(scores, Decimal(0)) / len(scores)).quantize(Decimal("1e-18")) if scores else None
+        judged = [outcome.success for outcome in said if outcome.success is not None]
     return Figures(
+        cache_savings=saved,
+        rated=sum(outcome.success is not None or outcome.score is not None for outcome in said),
+        good_outcomes=sum(judged),
+        bad_outcomes=len(judged) - sum(judged),
+        outcome_rate=100 * sum(judged) / len(judged) if judged else None,
+        score=score,
         runs=len(firsts),
         succeeded=len(succeeded),
         failed=len(firsts) - len(succeeded),
@@ -152,10 +258,12 @@ def _found(answer: Answer) -> dict[tuple[str | None, ...], Figures]:
 
 
 def _without_by(group: Group) -> Figures:
-    return Figures(**group.model_dump(exclude={"by"}))
+    return Figures(**group.model_dump(exclude={"by", "previous"}))
 
 
-DIMENSIONS = [*map(Dimension, ("hour", "day", "month", "model", "provider", "key", "prompt", "user", "batch"))]
+NOTHING_AT_ALL = _figures([], {}, set(), {})
+
+DIMENSIONS = [*map(Dimension, ("hour", "day", "week", "month", "model", "provider", "key", "prompt", "user", "batch"))]
 DIMENSIONS += [Dimension("status"), Dimension("tier"), Dimension("error"), Dimension("label", "team")]
 
 QUESTIONS = st.builds(
@@ -173,6 +281,10 @@ QUESTIONS = st.builds(
             "provider": st.lists(st.sampled_from(["openai", "other"]), max_size=1),
             "key": st.lists(st.sampled_from([*map(str, KEYS)]), max_size=1),
             "user": st.lists(st.sampled_from(["ada", ""]), max_size=2),
+            "prompt": st.lists(st.sampled_from(["greeting", ""]), max_size=1),
+            "batch": st.lists(st.sampled_from(["batch_1"]), max_size=1),
+            "tier": st.lists(st.sampled_from(["flex"]), max_size=1),
+            "error": st.lists(st.sampled_from(["rate_limited"]), max_size=1),
             "status": st.lists(st.sampled_from(["failed", "succeeded"]), max_size=1),
         },
     ),
@@ -193,9 +305,7 @@ class FromRuns(Question):
         return "runs"
 
 
-async def test_rollups_runs_and_an_independent_sum_agree(
-    told: list[RunCompleted], usages: Usages, workspace: UUID
-) -> None:
+async def test_rollups_runs_and_an_independent_sum_agree(told: Told, usages: Usages, workspace: UUID) -> None:
     sources = set()
 
     @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -212,9 +322,12 @@ async def test_rollups_runs_and_an_independent_sum_agree(
         sources.add(answer.source)
         _same(_found(answer), expected)
         _same(_found(raw), expected)
+        for of in (answer, raw):
+            counted = of.completeness.model_dump(exclude={"read_up_to", "complete_up_to"})
+            assert {**counted, "not_filtered": sorted(of.completeness.not_filtered)} == _complete(told, question)
         whole = Question(question.days, (), question.filters, question.labels)
-        _same({(): answer.totals}, _expected(told, whole, question.days) or {(): _figures([], {}, set())})
-        before = _expected(told, whole, question.days.before()) or {(): _figures([], {}, set())}
+        _same({(): answer.totals}, _expected(told, whole, question.days) or {(): NOTHING_AT_ALL})
+        before = _expected(told, whole, question.days.before()) or {(): NOTHING_AT_ALL}
         assert answer.previous is not None
         _same({(): answer.previous}, before)
     assert sources == {"days", "hours", "runs"}
@@ -240,7 +353,7 @@ def test_the_coarsest_table_that_knows_is_asked(
 
 
 async def test_the_costliest_are_told_apart_and_the_others_kept_together(
-    told: list[RunCompleted], usages: Usages, workspace: UUID
+    told: Told, usages: Usages, workspace: UUID
 ) -> None:
     days = Days(FIRST, LAST, ZoneInfo("UTC"))
     every = await usages.usage(workspace, Question(days, (Dimension("model"),)))
@@ -262,13 +375,11 @@ async def test_nothing_is_zeros_and_gaps(usages: Usages, workspace: UUID) -> Non
     assert (answer.totals.avg_cost, answer.totals.success_rate, answer.totals.avg_latency) == (None, None, None)
 
 
-async def test_percentiles_are_of_the_runs_that_succeeded(
-    told: list[RunCompleted], database: ClickHouse, workspace: UUID
-) -> None:
+async def test_percentiles_are_of_the_runs_that_succeeded(told: Told, database: ClickHouse, workspace: UUID) -> None:
     asked = UsageAsked.model_validate({"from": FIRST, "to": LAST, "by": ["model"], "provider": ["openai"]})
-    answer = await Latencies(database, lambda: 1).answer(workspace, asked)
+    answer = await Latencies(database, Usages(database, lambda: 1)).answer(workspace, asked)
     days = Days(FIRST, LAST, ZoneInfo("UTC"))
-    first = {run.run_id: run for run in sorted(told, key=lambda run: -run.completed_at)}
+    first = {run.run_id: run for run in sorted(told.runs, key=lambda run: -run.completed_at)}
     for group in answer.groups:
         latencies = sorted(
             run.latency_ms
@@ -309,7 +420,7 @@ def test_today_is_the_day_that_it_is_there() -> None:
     [
         ({"tz": "Mars/Olympus"}, "tz: 'Mars/Olympus' is no time zone"),
         ({"tz": "../../etc/passwd"}, "is no time zone"),
-        ({"by": ["colour"]}, "by: 'colour' is unknown; allowed: hour, day"),
+        ({"by": ["colour"]}, "by: 'colour' is unknown; allowed: time, hour, day"),
         ({"by": ["label"]}, "by: 'label' is unknown"),
         ({"by": ["model:x"]}, "by: 'model:x' is unknown"),
         ({"label": ["team"]}, "label: 'team' is not NAME=VALUE"),

@@ -1,16 +1,23 @@
 """Analytics, over HTTP. What it answers to our callers is passed on byte for byte."""
 
 import json
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
 
 from common.contracts.answers_v1 import OutputTokens, Period, RunDetail, Success, UsageCount
 from common.contracts.batch_answers_v1 import BatchAcceptance, BatchRows, BatchTotals
+from common.contracts.outcomes_v1 import OutcomeGiven
+from common.contracts.product_v1 import ProductUse
+from common.contracts.reprice_v1 import RepriceAsked
 from common.contracts.waiting_v1 import Waiting
 from common.http import ServiceClient
 
 T = TypeVar("T")
+
+REPRICE_SECONDS = 60
+"""A page is answered after three, unless the fullest second of a workspace takes longer."""
 
 
 class Analytics:
@@ -27,13 +34,34 @@ class Analytics:
         """Return the usage's JSON; what is asked for are the fields of `UsageAsked`, lists by repetition."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/usage", params=asked)
 
+    def export(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> AsyncIterator[bytes]:
+        """Yield the export's bytes; what is asked for are the fields of `ExportAsked`."""
+        return self._client.stream(f"/workspaces/{workspace_id}/export", params=asked)
+
+    async def reprice(self, workspace_id: UUID, asked: RepriceAsked) -> bytes:
+        """Return a page of a repricing as JSON."""
+        body = asked.model_dump_json(by_alias=True, exclude_none=True).encode()
+        return await self._client.call(
+            "POST", f"/workspaces/{workspace_id}/reprice", body=body, seconds=REPRICE_SECONDS
+        )
+
     async def latency(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
         """Return the latency's JSON, asked for as usage is."""
         return await self._client.call("GET", f"/workspaces/{workspace_id}/latency", params=asked)
 
-    async def runs(self, workspace_id: UUID, filters: dict[str, str]) -> bytes:
-        """Return one page of runs as JSON; the filters are limit, cursor, status and model."""
-        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=filters)
+    async def product(self, workspace_id: UUID, period: Period) -> ProductUse:
+        """Return how much the period's runs used of the product."""
+        content = await self._client.call("GET", f"/workspaces/{workspace_id}/product", params={"period": period})
+        return _read(ProductUse, content)
+
+    async def record_outcome(self, workspace_id: UUID, run_id: UUID, given: OutcomeGiven) -> bytes:
+        """Store what is said of a run and return that as JSON; raise `NotFound`, or `Unavailable` if it may appear."""
+        path = f"/workspaces/{workspace_id}/runs/{run_id}/outcome"
+        return await self._client.call("POST", path, body=given.model_dump_json().encode())
+
+    async def runs(self, workspace_id: UUID, asked: list[tuple[str, str]]) -> bytes:
+        """Return one page of runs as JSON; what is asked for are the fields of `RunsAsked`, lists by repetition."""
+        return await self._client.call("GET", f"/workspaces/{workspace_id}/runs", params=asked)
 
     async def run(self, workspace_id: UUID, run_id: UUID, accepted_at: int | None) -> bytes:
         """Return one run's JSON, or raise `NotFound` once it cannot turn up any more.

@@ -19,6 +19,7 @@ from common.providers import Providers
 from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.ask import Asks
+from gateway.assets import Assets
 from gateway.batches.feeder import Parts
 from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
@@ -51,6 +52,8 @@ from gateway.routes.analytics import AnalyticsRoutes
 from gateway.routes.batches import BatchRoutes
 from gateway.routes.batches_v1 import OpenAIBatchRoutes
 from gateway.routes.chat import ChatRoutes
+from gateway.routes.dashboard import DashboardRoutes
+from gateway.routes.export import ExportRoutes
 from gateway.routes.files import PATH as FILES_PATH
 from gateway.routes.files import FileRoutes
 from gateway.routes.grants import GrantRoutes
@@ -59,14 +62,17 @@ from gateway.routes.limits import LimitRoutes
 from gateway.routes.messages import MessageRoutes
 from gateway.routes.models import ModelRoutes
 from gateway.routes.prices import PriceRoutes
+from gateway.routes.providers import ProviderRoutes
 from gateway.routes.quotes import QuoteRoutes
 from gateway.routes.rejected import RejectedRoutes
 from gateway.routes.runs import RunRoutes
+from gateway.routes.sessions import SessionRoutes
 from gateway.runs import Runs
 from gateway.service_grants import ServiceGrants
 from gateway.settings import GatewaySettings
 from gateway.store import Store
 from gateway.tokens import Tokens, hashed, read_admin_token
+from gateway.trial import Trials
 from gateway.vault import Vault
 
 
@@ -179,7 +185,7 @@ def _shared(settings: GatewaySettings, connections: Connections, signer: Signer)
     analytics = Analytics(connections.analytics)
     quota, uses = _quota(settings, connections.store, analytics)
     return Shared(
-        tokens=Tokens(connections.store, Lockout(settings.failed_tokens)),
+        tokens=Tokens(connections.store, Lockout(settings.failed_tokens), signer.verifier()),
         grants=Grants(signer),
         providers=providers,
         vault=vault,
@@ -216,15 +222,8 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         for seconds in (wait, settings.online_wait_seconds)
     )
     online = Online(online_runs, settings.online_wait_seconds, settings.keep_alive_seconds)
-    connecting = Connecting(
-        vault=vault,
-        requests=requests,
-        replies=replies,
-        grants=grants,
-        providers=providers,
-        batches=store.batches,
-        wait_seconds=wait,
-    )
+    trials = Trials(requests, replies, grants, wait)
+    connecting = Connecting(vault, trials, providers, store.batches)
     rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
     replays = Replays(
         rejected=rejected,
@@ -236,8 +235,9 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
     )
     return [
         RunRoutes(tokens, runs, analytics, store).router,
-        IntegrationRoutes(tokens, connecting, vault, analytics).router,
-        AnalyticsRoutes(tokens, analytics).router,
+        IntegrationRoutes(tokens, connecting, trials, vault, analytics).router,
+        AnalyticsRoutes(tokens, analytics, vault).router,
+        ExportRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
         LimitRoutes(tokens, shared.uses).router,
         GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
@@ -246,6 +246,9 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         MessageRoutes(tokens, Asks(models), online_runs, online).router,
         ModelRoutes(tokens, models).router,
         PriceRoutes(tokens, models).router,
+        ProviderRoutes(tokens, providers).router,
+        SessionRoutes(tokens, store, signer, simulated=settings.simulated).router,
+        DashboardRoutes(Assets.load()).router,
     ]
 
 

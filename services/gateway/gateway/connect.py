@@ -1,6 +1,5 @@
 """Connecting a provider key: saved as pending, tried at the provider, then activated or erased."""
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,20 +8,13 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from common.contracts.credentials_v1 import Activate, SavedKey, SaveKey
-from common.contracts.runs_v1 import UNVERIFIED, RunCompleted, RunError, RunRequested
-from common.errors import ApiKeyRefused, InvalidApiKey, TallyrunError, Unavailable
+from common.errors import TallyrunError, Unavailable
 from common.providers import Providers
 from gateway import metrics
-from gateway.claims import new_ticket
-from gateway.grants import Grants
-from gateway.publish import RequestLog
-from gateway.replies import Replies
-from gateway.results import failure
 from gateway.tokens import Caller
+from gateway.trial import Trials
 
 log = logging.getLogger(__name__)
-
-NO_MODEL = "-"
 
 
 @dataclass(frozen=True)
@@ -58,24 +50,11 @@ class Waiting(Protocol):
 class Connecting:
     """Connects keys. The secret goes to the vault and nowhere else."""
 
-    def __init__(
-        self,
-        *,
-        vault: KeyKeeper,
-        requests: RequestLog,
-        replies: Replies,
-        grants: Grants,
-        providers: Providers,
-        batches: Waiting,
-        wait_seconds: float,
-    ) -> None:
-        self._batches = batches
+    def __init__(self, vault: KeyKeeper, trials: Trials, providers: Providers, batches: Waiting) -> None:
         self._vault = vault
-        self._requests = requests
-        self._replies = replies
-        self._grants = grants
+        self._trials = trials
         self._providers = providers
-        self._wait_seconds = wait_seconds
+        self._batches = batches
 
     async def connect(self, caller: Caller, key: NewKey) -> None:
         """Return once the key is active; else nothing is saved, and the error says why."""
@@ -101,53 +80,11 @@ class Connecting:
         )
         saved = await self._vault.save(caller.workspace_id, save)
         try:
-            verified = await self._verified(caller, key.provider, saved)
+            verified = (await self._trials.run(caller, key.provider, saved.key_id)).verified
         except TallyrunError:
             await self._erase(caller, saved)
             raise
         await self._vault.activate(caller.workspace_id, saved, Activate(verified=verified, actor=caller.name))
-
-    async def _verified(self, caller: Caller, provider: str, saved: SavedKey) -> bool:
-        """Return whether the provider accepted the key, False where it cannot say; raise where it refused."""
-        check = await self._checked(caller, provider, saved)
-        if check.status == "succeeded":
-            return check.finish_reason != UNVERIFIED
-        error = failure(check.error or RunError(code="run_failed", message="the check failed"), run_id=None)
-        if isinstance(error, InvalidApiKey):
-            raise ApiKeyRefused("Invalid API key")
-        raise error
-
-    async def _checked(self, caller: Caller, provider: str, saved: SavedKey) -> RunCompleted:
-        request = self._check(caller, provider, saved)
-        grant = self._grants.for_key(caller.workspace_id, provider, request.deadline, saved.key_id)
-        try:
-            with self._replies.expect(request.run_id) as reply:
-                await self._requests.append(request, grant)
-                async with asyncio.timeout(self._wait_seconds):
-                    return await reply
-        except TimeoutError:
-            message = f"the key could not be tried within {self._wait_seconds:g} s; nothing was saved"
-            raise Unavailable(message, retry_after=5) from None
-        except Unavailable as error:
-            error.run_id = None  # a check is no run: there is nothing to ask for later
-            raise
-
-    def _check(self, caller: Caller, provider: str, saved: SavedKey) -> RunRequested:
-        ticket = new_ticket()
-        return RunRequested(
-            run_id=ticket.run_id,
-            workspace_id=caller.workspace_id,
-            user=caller.name,
-            operation="check",
-            provider=provider,
-            model=NO_MODEL,
-            body={},
-            key_id=saved.key_id,
-            reply_to=self._replies.reply_to,
-            deadline=ticket.accepted_at + round(self._wait_seconds * 1000),
-            publish_by=self._requests.publish_by(),
-            accepted_at=ticket.accepted_at,
-        )
 
     async def _erase(self, caller: Caller, saved: SavedKey) -> None:
         """Erase the pending key; where that fails, the vault sweeps it later."""

@@ -19,6 +19,9 @@ from gateway.moment import Moment
 NAME_CHARACTERS = 256
 """As in the contract: a longer name is none, and may be anything."""
 
+MOST_OFFSET = 2**63 - 2
+"""An offset is a signed 64-bit number, and so is the one after it."""
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -61,11 +64,14 @@ class Asked(BaseModel):
     workspace_id: UUID | None = None
     since: Moment | None = None
     until: Moment | None = None
+    offset: Annotated[int | None, Field(ge=0, le=MOST_OFFSET, description="this record alone")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 100
     cursor: Annotated[str | None, Field(max_length=64)] = None
 
     def span(self) -> Span | None:
-        """Return where the last page ended, None for the first one."""
+        """Return where the last page ended, or where the one record lies; None for a first page."""
+        if self.offset is not None:
+            return Span(self.offset, self.offset + 1)
         return None if self.cursor is None else Span.of(self.cursor)
 
     def wants(self, record: SetAside) -> bool:
@@ -146,7 +152,7 @@ async def picked(reading: Reading, asked: Asked) -> AsyncIterator[SetAside]:
 async def listed(log: RejectedLog, asked: Asked) -> RejectedPage:
     """Return one page."""
     async with log.reading(asked.span(), asked.since) as reading:
-        records = [_told(record) async for record in picked(reading, asked)]
+        records = [told(record) async for record in picked(reading, asked)]
         return RejectedPage(records=records, next_cursor=reading.span.cursor())
 
 
@@ -176,7 +182,8 @@ def _name(value: Any) -> str | None:
     return value if isinstance(value, str) and len(value) <= NAME_CHARACTERS else None
 
 
-def _told(record: SetAside) -> RejectedAnswer:
+def told(record: SetAside) -> RejectedAnswer:
+    """Return what is said of a record in a list."""
     origin = record.origin
     return RejectedAnswer(
         offset=record.offset,

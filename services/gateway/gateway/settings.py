@@ -60,3 +60,4 @@ class GatewaySettings(KafkaSettings, IdentitySettings, ProviderSettings, Databas
     keep_alive_seconds: float = Field(15, gt=0, description="after so long a silence, a stream says that it goes on")
     publish_seconds: float = Field(5, gt=0, description="bound of a send; appended later, a run was never accepted")
     drain_seconds: int = Field(10, ge=0, description="how long requests may go on after SIGTERM")
+    simulated: bool = Field(False, description="the providers are played: the dashboard says so")

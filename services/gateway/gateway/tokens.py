@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,8 +13,10 @@ from fastapi import Request
 
 from common.errors import Forbidden, Unauthenticated
 from common.http import bearer
+from common.identity import Verifier
 from common.lockout import Lockout, address_of
 from gateway.compatible import compatible
+from gateway.cookies import SAFE, check_origin, cookie_of
 
 Role = Literal["viewer", "member", "admin"]
 RANK: dict[Role, int] = {"viewer": 0, "member": 1, "admin": 2}
@@ -57,31 +59,36 @@ class TokenStore(Protocol):
 
 
 class Tokens:
-    """Recognises tokens, and remembers each for `CACHE_SECONDS`.
+    """Recognises tokens, and sessions that stand for them; remembers each for `CACHE_SECONDS`.
 
     So a revocation takes effect within that time on other replicas, at once on this one; an expiry at once on all.
     An address that fails too often is locked out, but for tokens that were good here lately: whoever shares an address
     with others could lock them out.
     """
 
-    def __init__(self, store: TokenStore, lockout: Lockout) -> None:
+    def __init__(self, store: TokenStore, lockout: Lockout, sessions: Verifier) -> None:
         self._store = store
         self._lockout = lockout
+        self._sessions = sessions
         self._cache: dict[bytes, tuple[Caller, float]] = {}
 
     async def caller(self, request: Request, role: Role) -> Caller:
-        """Return the holder of the request's token.
+        """Return the holder of the request's token, or of its session where it brings no token.
 
-        Raises `Unauthenticated`, `LockedOut` after too many of these, `Forbidden` where its role is below `role`.
+        Raises `Unauthenticated`, `LockedOut` after too many of these, `Forbidden` where its role is below `role`, or
+        where a session is used from elsewhere than the dashboard to change something.
         """
-        caller = await self._recognised(_secret(request), address_of(request))
+        secret, session = _secret(request), cookie_of(request)
+        use_session = session and not secret
+        caller = await (self._in_session(request, session) if use_session else self.holder(request, secret))
         request.state.caller = caller.name
         if RANK[caller.role] < RANK[role]:
             raise Forbidden(f"this needs the role '{role}'; the token '{caller.name}' has '{caller.role}'")
         return caller
 
-    async def _recognised(self, secret: str, address: str) -> Caller:
-        digest = hashed(secret)
+    async def holder(self, request: Request, secret: str) -> Caller:
+        """Return who holds this token; raise `Unauthenticated` or `LockedOut`."""
+        digest, address = hashed(secret), address_of(request)
         if digest not in self._cache:
             self._lockout.check(address)
         caller = await self._holder(digest) if secret else None
@@ -91,6 +98,16 @@ class Tokens:
         if not secret:
             raise Unauthenticated("no access token; send 'Authorization: Bearer <token>'")
         raise Unauthenticated("the access token is wrong, revoked or expired")
+
+    async def _in_session(self, request: Request, cookie: str) -> Caller:
+        """Return who is signed in. Nobody guesses a signature: failures are not counted against the address."""
+        if request.method not in SAFE:
+            check_origin(request)
+        session = self._sessions.session(cookie)
+        caller = await self._holder(session.digest)
+        if caller is None or caller.expired():
+            raise Unauthenticated("the token of this session was revoked or has expired: sign in again")
+        return replace(caller, expires_at=datetime.fromtimestamp(session.expires_at, UTC))
 
     def forget(self) -> None:
         """Ask the store again from now on."""

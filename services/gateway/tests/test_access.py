@@ -21,11 +21,13 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/analytics/overview", None, "viewer"),
     ("GET", "/api/analytics/usage", None, "viewer"),
     ("GET", "/api/models", None, "viewer"),
+    ("GET", "/api/providers", None, "viewer"),
     ("GET", "/api/analytics/latency", None, "viewer"),
     ("GET", "/api/workspaces", None, "viewer"),
     ("POST", "/api/integrations/run", PROMPT, "member"),
     ("POST", "/api/integrations/connect", {**CONNECT, "provider": "nobody"}, "admin"),
     ("DELETE", f"/api/integrations/keys/{ANY_ID}", None, "admin"),
+    ("POST", f"/api/integrations/keys/{ANY_ID}/check", None, "admin"),
     ("POST", "/api/tokens", {"name": "x", "role": "viewer"}, "admin"),
     ("GET", "/api/tokens", None, "admin"),
     ("DELETE", f"/api/tokens/{ANY_ID}", None, "admin"),
@@ -50,16 +52,20 @@ async def test_every_role_may_do_its_part_and_no_more_and_each_denial_is_written
                 denied.append((f"a {role}", "forbidden", method, path))
     written = await sql.fetch("SELECT caller, code, method, path FROM denials ORDER BY id")
     assert [tuple(row) for row in written] == denied
-    assert len(denied) == 17
+    assert len(denied) == 19
 
 
 async def test_an_operators_route_denies_an_admin_and_writes_it_down(gateway: Gateway, sql: asyncpg.Connection) -> None:
     admin = gateway.calling(await gateway.token("admin"))
-    routes = [("POST", "/api/workspaces", {"name": "x"}), ("GET", "/api/rejected", None)]
+    routes = [
+        ("POST", "/api/workspaces", {"name": "x"}),
+        ("GET", "/api/rejected", None),
+        ("GET", "/api/rejected/0", None),
+    ]
     for method, path, body in [*routes, ("POST", "/api/rejected/replay", {})]:
         answer = await gateway.http.request(method, path, json=body, headers=admin)
         assert error_of(answer) == (403, "forbidden"), path
-    assert await sql.fetchval("SELECT count(*) FROM denials WHERE caller = 'a admin'") == 3
+    assert await sql.fetchval("SELECT count(*) FROM denials WHERE caller = 'a admin'") == 4
 
 
 async def test_without_a_token_nobody_does_anything(

@@ -1,9 +1,11 @@
 """What analytics answers reaches the caller byte for byte, about the caller's workspace alone."""
 
+import json
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from services.gateway.tests.conftest import Gateway, PlayedAnalytics, PlayedRunner, error_of
+from services.gateway.tests.conftest import Gateway, PlayedAnalytics, PlayedRunner, PlayedVault, error_of
 
 from common.ids import new_id
 
@@ -65,6 +67,73 @@ async def test_a_named_run_is_asked_for_with_its_time(
     analytics.answers[f"runs/{run_id}"] = ODD
     assert (await gateway.http.get(f"/api/runs/{run_id}")).content == ODD
     assert analytics.calls[-1][2] == {"accepted_at": str(runner.requests[0].accepted_at)}
+
+
+async def test_an_outcome_is_recorded_by_a_member(
+    gateway: Gateway, analytics: PlayedAnalytics, workspace_id: UUID
+) -> None:
+    run_id = new_id()
+    analytics.answers[f"runs/{run_id}/outcome"] = ODD
+    member = gateway.calling(await gateway.token("member"))
+    said = {"success": True, "score": 0.25, "note": "as asked"}
+    answer = await gateway.http.post(f"/api/runs/{run_id}/outcome", json=said, headers=member)
+    assert (answer.status_code, answer.content) == (200, ODD)
+    method, path, body = analytics.calls[-1]
+    assert (method, path) == ("POST", f"/workspaces/{workspace_id}/runs/{run_id}/outcome")
+    assert body == {"success": True, "score": 0.25, "note": "as asked"}
+    viewer = gateway.calling(await gateway.token("viewer"))
+    refused = await gateway.http.post(f"/api/runs/{run_id}/outcome", json=said, headers=viewer)
+    assert error_of(refused) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({}, "at least one of success, score and note"),
+        ({"score": 2}, "score"),
+        ({"score": "1"}, "a number from 0 to 1"),
+        ({"note": "x" * 2001}, "note"),
+        ({"sucess": True}, "sucess"),
+    ],
+)
+async def test_an_outcome_that_says_nothing_is_refused(
+    gateway: Gateway, analytics: PlayedAnalytics, said: dict[str, object], why: str
+) -> None:
+    refused = await gateway.http.post(f"/api/runs/{new_id()}/outcome", json=said)
+    assert error_of(refused) == (422, "invalid_request")
+    assert why in refused.json()["error"]
+    assert analytics.calls == []
+
+
+async def test_use_of_the_product_with_its_keys(
+    gateway: Gateway, analytics: PlayedAnalytics, vault: PlayedVault, workspace_id: UUID
+) -> None:
+    complete = {
+        **dict.fromkeys(("accepted", "finished", "inFlight", "lost", "repeated", "unpriced"), 0),
+        "readUpTo": 1,
+        "completeUpTo": 1,
+    }
+    use = {
+        "start": "2026-01-01", "end": "2026-01-07", "runs": 3, "runsADay": 0.5, "days": [], "users": 2, "models": [],
+        "costWithoutUser": 0, "source": "days", "readUpTo": None, "completeness": complete,
+    }  # fmt: skip
+    money = b'"cost":0.100000000000000001,"costPerUser":0.0500000000000000005}'
+    content = json.dumps({"success": True, "data": use}).encode()
+    analytics.answers["product"] = content.removesuffix(b"}}") + b"}," + money + b"}"
+    for provider, active in (("openai", True), ("openai", True), ("anthropic", True), ("groq", False)):
+        vault.keys[str(new_id())] = {
+            "id": str(new_id()), "provider": provider, "name": "", "preview": "", "version": 1, "is_active": active,
+            "verified": True, "created_at": 1, "expires_at": None, "state": "active",
+        }  # fmt: skip
+
+    answer = await gateway.http.get("/api/analytics/product?period=7d")
+
+    told = json.loads(answer.content, parse_float=Decimal)["data"]
+    assert told["keysConnected"] == {"total": 3, "byProvider": {"anthropic": 1, "openai": 2}}
+    assert (told["cost"], told["costPerUser"]) == (Decimal("0.100000000000000001"), Decimal("0.0500000000000000005"))
+    assert analytics.calls[-1] == ("GET", f"/workspaces/{workspace_id}/product", {"period": "7d"})
+    vault.away = True
+    assert (await gateway.http.get("/api/analytics/product?period=7d")).json()["data"]["keysConnected"] is None
 
 
 async def test_analytics_is_away(gateway: Gateway, analytics: PlayedAnalytics) -> None:

@@ -80,6 +80,41 @@ async def test_a_check_that_does_not_end_is_not_saved(
     assert vault.keys == {}
 
 
+async def test_a_key_in_use_is_tried_again(gateway: Gateway, vault: PlayedVault, runner: PlayedRunner) -> None:
+    await connect(gateway)
+    (key_id,) = vault.keys
+    answer = await gateway.http.post(f"{KEYS}/{key_id}/check")
+    assert answer.json()["data"].keys() == {"verified", "checkedAt"}
+    again = runner.admitted[-1]
+    assert (again.request.operation, str(again.request.key_id), str(again.grant.key_id)) == ("check", key_id, key_id)
+    assert answer.json()["data"]["verified"] is True
+    refused = RunError(code="invalid_api_key", message="said by the runner")
+    runner.script = lambda request: completed(request, status="failed", error=refused)
+    assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (400, "invalid_api_key")
+    assert (vault.keys[key_id]["is_active"], vault.erased) == (True, [])
+
+
+async def test_what_cannot_be_tried_again(gateway: Gateway, vault: PlayedVault, runner: PlayedRunner) -> None:
+    assert error_of(await gateway.http.post(f"{KEYS}/{uuid4()}/check")) == (404, "not_found")
+    await connect(gateway)
+    (key_id,) = vault.keys
+    runner.script = lambda request: completed(request, key_version=2)  # a rotation waits, and was tried instead
+    assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")
+    await gateway.http.delete(f"{KEYS}/{key_id}")
+    checks = len(runner.admitted)
+    assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")
+    assert len(runner.admitted) == checks
+
+
+async def test_providers_are_listed_to_choose_from(gateway: Gateway) -> None:
+    answer = await gateway.http.get("/api/providers")
+    assert answer.json()["data"] == [
+        {"name": "openai", "wire": "openai", "priced": True},
+        {"name": "anthropic", "wire": "anthropic", "priced": True},
+        {"name": "local", "wire": "openai", "priced": False},
+    ]
+
+
 BAD_KEYS = [
     ({"provider": "nobody"}, "anthropic, local, openai"), ({"apiKey": " "}, "apiKey"),
     ({"apiKey": "two words"}, "apiKey"), ({"apiKey": "schlüssel"}, "apiKey"), ({"apiKey": "a\r\nb"}, "apiKey"),

@@ -1,6 +1,7 @@
 """What was set aside is listed without its prompt, and replayed once, whatever happens in between."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -112,6 +113,57 @@ async def test_the_list_tells_what_a_record_is_and_never_what_it_asks(gateway: G
     }  # fmt: skip
 
 
+async def test_an_excerpt_shows_every_field_but_no_text(gateway: Gateway, aside: Aside) -> None:
+    workspace, word = uuid4(), uuid4().hex
+    run = requested(workspace, labels={"team": "search"})
+    strange: Body = {
+        **json.loads(run.encode()),
+        "body": {"prompt": PROMPT},
+        PROMPT: 1,
+        "note": PROMPT,
+        "model": "m" * 300,
+    }
+    values = [run.encode(), json.dumps(strange).encode(), PROMPT.encode(), b"[1]"]
+    for value in values:
+        await aside.put(value, reason=word)
+    excerpts = []
+    for record in await listing(gateway, reason=word):
+        answer = await gateway.http.get(f"/api/rejected/{record['offset']}")
+        assert PROMPT not in answer.text
+        excerpts.append(answer.json()["data"])
+        assert excerpts[-1].items() >= record.items()
+    fields = [{field["name"]: field["value"] for field in excerpt["fields"]} for excerpt in excerpts]
+    assert fields[0].items() >= {"run_id": f'"{run.run_id}"', "labels": '{"team":"search"}', "body": None}.items()
+    assert {fields[1][name] for name in ("body", "?", "note", "model")} == {None}
+    assert [field["size"] for field in excerpts[1]["fields"] if field["name"] == "model"] == [302]
+    assert fields[2:] == [{}, {}]
+    assert [excerpt["fault"] is None for excerpt in excerpts] == [True, True, False, False]
+
+
+async def test_an_excerpt_of_nothing(gateway: Gateway, aside: Aside) -> None:
+    await aside.put(requested(uuid4()))
+    for offset, error in (
+        ("99999999", (404, "not_found")),
+        ("-1", (422, "invalid_request")),
+        ("x", (422, "invalid_request")),
+    ):
+        assert error_of(await gateway.http.get(f"/api/rejected/{offset}")) == error
+    assert await listing(gateway, offset=99999999) == []
+
+
+async def test_one_record_alone_is_replayed(
+    gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
+) -> None:
+    first, second = requested(workspace_id), requested(workspace_id)
+    for run in (first, second):
+        await aside.put(run)
+    offset = (await listing(gateway, workspaceId=workspace_id))[-1]["offset"]
+    assert [record["offset"] for record in await listing(gateway, offset=offset)] == [offset]
+    assert await replay(gateway, offset=offset) == [("replayed", "")]
+    assert len(await of(runner, second.run_id, gateway)) == 1
+    assert await of(runner, first.run_id, gateway) == []
+
+
 async def test_filters_and_pages(gateway: Gateway, aside: Aside) -> None:
     workspace, word = uuid4(), uuid4().hex
     for number in range(5):
@@ -145,7 +197,8 @@ async def test_only_the_operator_may(gateway: Gateway) -> None:
     other = (await gateway.http.post("/api/workspaces", json={"name": "other"})).json()["data"]["id"]
     for token in (await gateway.token("admin"), await gateway.token("admin", workspaceId=other)):
         headers = gateway.calling(token)
-        assert error_of(await gateway.http.get("/api/rejected", headers=headers)) == (403, "forbidden")
+        for path in ("/api/rejected", "/api/rejected/0"):
+            assert error_of(await gateway.http.get(path, headers=headers)) == (403, "forbidden")
         assert error_of(await gateway.http.post("/api/rejected/replay", json={}, headers=headers)) == (403, "forbidden")
 
 

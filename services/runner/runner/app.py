@@ -19,6 +19,7 @@ from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.objects import Objects
 from common.periodic import repeating
+from common.pricing import Call, price
 from common.providers import Providers, ProviderSettings
 from common.telemetry import TRACING, about
 from runner import metrics
@@ -37,7 +38,6 @@ from runner.leases import Leases
 from runner.limits import Limits
 from runner.orders import Orders
 from runner.parking import Parking
-from runner.pricing import price
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
 from runner.replies import OwnTopics, Replies
@@ -194,14 +194,16 @@ class Runner:
         metrics.ended(completed, bulk=is_bulk(turn.topic))
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
-        return price(self._catalogues[run.provider], run.model, answer, datetime.now(UTC))
+        call = Call(run.model, answer.served_model, answer.service_tier, answer.usage, answer.price_context)
+        return price(self._catalogues[run.provider], call, datetime.now(UTC))
 
     def _orders(self, settings: RunnerSettings) -> Orders:
         contents = cache(lambda: Objects(settings.files_url))
         return Orders(contents, self._completions, self._price_batch, previews=settings.prompt_previews)
 
     def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:
-        return price(self._catalogues[provider], model, answer, at, batch=True)
+        used = answer.served_model, answer.service_tier, answer.usage, answer.price_context
+        return price(self._catalogues[provider], Call(model, *used, batch=True), at)
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""
@@ -209,6 +211,11 @@ class Runner:
             raise Unavailable("the runner has halted: nothing it reads is a run; its log and runs.rejected.v1 say why")
         if not self.consumer.connected:
             raise Unavailable("the runner has not joined its group")
+
+    async def alive(self) -> None:
+        """Raise `Unavailable` while the consumer hangs. Halted, it waits for an operator: a restart would not help."""
+        if not self._halt.halted:
+            await self.consumer.heartbeat.check()
 
 
 def create_app(settings: RunnerSettings, provider_settings: ProviderSettings) -> FastAPI:
@@ -227,4 +234,8 @@ def create_app(settings: RunnerSettings, provider_settings: ProviderSettings) ->
             raise Unavailable("the runner is starting")
         await runner.ready()
 
-    return service_app("Tallyrun runner", lifespan, ready, MAX_BODY_BYTES)
+    async def alive() -> None:
+        if runner is not None:
+            await runner.alive()
+
+    return service_app("Tallyrun runner", lifespan, ready, MAX_BODY_BYTES, alive=alive)

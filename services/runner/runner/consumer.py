@@ -4,12 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from common.contracts import topics
 from common.contracts.topics import MAX_MESSAGE_BYTES, is_bulk
+from common.heartbeat import Heartbeat
 from common.kafka import Record, SilenceWatch, member_timeouts, stop_consumer
 from runner.halt import Halted
 from runner.lane import Gate, Lane
@@ -22,6 +24,7 @@ POLL_RECORDS = 500
 COMMIT_SECONDS = 0.25
 RECONNECT_SECONDS = 2.0
 PULSE_SECONDS = 0.25
+LOOK_SECONDS = 5.0
 LAG_TIMEOUT_SECONDS = 4.0
 
 MOST_INTERACTIVE, MOST_BULK = 15_000, 2_000
@@ -174,6 +177,7 @@ class RunConsumer(ConsumerRebalanceListener):
         self._assigned = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._pulse = Pulse(session_seconds)
+        self.heartbeat = Heartbeat()
 
     @property
     def connected(self) -> bool:
@@ -211,6 +215,7 @@ class RunConsumer(ConsumerRebalanceListener):
     async def run(self) -> None:
         """Consume until cancelled; a consumer that fails is replaced. Cancelled, it stays a member until `leave`."""
         while True:
+            self.heartbeat.beat()
             try:
                 await self._consume()
             except Stalled as error:
@@ -267,7 +272,7 @@ class RunConsumer(ConsumerRebalanceListener):
         watch = SilenceWatch(consumer, member=True)
         while True:
             records = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-            await self._assigned.wait()
+            await self._until_assigned()
             if self.stalled():
                 raise Stalled(f"nothing ran here for more than {self._session_seconds:g} s")
             if self._assignment is not None:
@@ -275,6 +280,14 @@ class RunConsumer(ConsumerRebalanceListener):
                 self._assignment.balance()
             self._gate.check()
             await watch.note(delivered=bool(records))
+
+    async def _until_assigned(self) -> None:
+        """Wait for the group, however long it takes: a broker that is away is no reason to restart this process."""
+        self.heartbeat.beat()
+        while not self._assigned.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._assigned.wait(), LOOK_SECONDS)
+            self.heartbeat.beat()
 
 
 def _topics() -> list[str]:

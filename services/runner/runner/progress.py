@@ -115,5 +115,5 @@ def _answered(answer: Answer | None) -> dict[str, object]:
         "served_model": answer.served_model,
         "service_tier": answer.service_tier,
         "limits": dict(answer.limits) or None,
-        **({} if answer.usage is None else {"usage": answer.usage}),
+        **({} if answer.usage is None else {"usage": answer.usage, "price_context": answer.price_context}),
     }

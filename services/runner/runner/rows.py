@@ -7,9 +7,9 @@ from uuid import UUID
 
 from common.contracts.credentials_v1 import Lease
 from common.contracts.provider_batches_v1 import Collect
-from common.contracts.runs_v1 import BATCH_TIER, Cost, RunCompleted, RunError, RunRequested, Status, Usage
+from common.contracts.runs_v1 import BATCH_TIER, Cost, RunCompleted, RunError, RunRequested, Status
 from common.ids import named_run_id
-from runner.pricing import STANDARD_TIERS
+from common.pricing import STANDARD_TIERS
 from runner.progress import FREE, UNKNOWN
 from runner.providers import Answer, CallFailed
 from runner.providers.batching import Unserved
@@ -126,5 +126,5 @@ def _answered(answer: Answer) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "served_model": answer.served_model,
         "service_tier": answer.service_tier,
-        "usage": answer.usage or Usage(),
+        **({} if answer.usage is None else {"usage": answer.usage, "price_context": answer.price_context}),
     }

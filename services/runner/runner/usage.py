@@ -1,29 +1,12 @@
 """What a response says was used: the tokens, and whatever else decides the bill."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from common.contracts.runs_v1 import Usage
+from common.contracts.runs_v1 import PriceContext, Usage
 
 MAX_TOKENS = 2**40
 """As in the contract: a count above it is no count."""
-
-
-@dataclass(frozen=True)
-class PriceContext:
-    """What the bill depends on besides the token counts in `Usage`; the counts here are parts of those counts.
-
-    `cache_writes_1h` are cache writes with the longer, dearer lifetime; `web_searches` are billed per search;
-    `speed` and `inference_geo` are the provider's own words.
-    """
-
-    cache_writes_1h: int = 0
-    input_audio: int = 0
-    output_audio: int = 0
-    web_searches: int = 0
-    speed: str | None = None
-    inference_geo: str | None = None
 
 
 def openai_usage(response: Mapping[str, Any]) -> tuple[Usage | None, PriceContext]:

@@ -16,12 +16,11 @@ from common.contracts.credentials_v1 import Lease
 from common.contracts.provider_batches_v1 import Cancel, Collect, Look, Order, Part, Standing, Submit
 from common.contracts.runs_v1 import Cost, ReplyTo, RunCompleted, RunError, RunRequested, Usage
 from common.ids import new_id, now_ms
+from common.pricing import Call, price
 from common.providers import Providers, ProviderSettings
 from embedded.simulator import Running, running
 from runner.orders import Orders, journal_of
-from runner.pricing import price
 from runner.providers import Answer, CallFailed, Provider, provider_for
-from runner.usage import PriceContext
 
 MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
 ROWS = 30
@@ -52,7 +51,8 @@ class Ends:
 
 
 def batch_price(provider: str, model: str, answer: Answer, at: datetime) -> Cost:
-    return price(provider, model, answer, at, batch=True)
+    used = answer.served_model, answer.service_tier, answer.usage, answer.price_context
+    return price(provider, Call(model, *used, batch=True), at)
 
 
 class Desk:
@@ -148,8 +148,7 @@ async def test_a_part_is_handed_over_and_its_rows_come_back_at_half_the_price(de
 
 
 def listed(name: str, end: RunCompleted) -> Cost:
-    answer = Answer("", None, None, end.served_model, "standard", end.usage)
-    return price(name, end.model, answer, datetime.now(UTC))
+    return price(name, Call(end.model, end.served_model, "standard", end.usage), datetime.now(UTC))
 
 
 async def test_a_part_collected_twice_is_the_same_to_the_byte(desk: Desk) -> None:
@@ -272,13 +271,13 @@ async def test_openai_names_why_it_took_no_batch(desk: Desk) -> None:
 @pytest.mark.parametrize("tier", [None, "standard", "batch"])
 def test_anthropics_own_word_for_a_batch_does_not_double_the_price(tier: str | None) -> None:
     usage = Usage(input=1000, output=500)
-    answer = Answer("", None, None, "claude-haiku-4-5", tier, usage, PriceContext())
+    call = Call("claude-haiku-4-5", None, tier, usage, batch=True)
     # half of 1000 × $1/M + 500 × $5/M
-    assert price("anthropic", "claude-haiku-4-5", answer, datetime.now(UTC), batch=True).total == Decimal("0.00175")
+    assert price("anthropic", call, datetime.now(UTC)).total == Decimal("0.00175")
 
 
 def test_a_model_without_a_batch_price_is_unpriced_in_a_batch_and_not_billed_at_list_price() -> None:
     model = "chatgpt-4o-latest"
-    answer = Answer("", None, None, model, None, Usage(input=1000, output=500), PriceContext())
-    assert price("openai", model, answer, datetime.now(UTC)).priced
-    assert not price("openai", model, answer, datetime.now(UTC), batch=True).priced
+    online, batched = (Call(model, None, None, Usage(input=1000, output=500), batch=batch) for batch in (False, True))
+    assert price("openai", online, datetime.now(UTC)).priced
+    assert not price("openai", batched, datetime.now(UTC)).priced

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from common.contracts.runs_v1 import Usage
-from runner.usage import PriceContext, anthropic_usage, openai_usage
+from common.contracts.runs_v1 import PriceContext, Usage
+from runner.usage import anthropic_usage, openai_usage
 
 
 def test_openai_prompt_tokens_include_cached_ones() -> None:

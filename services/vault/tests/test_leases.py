@@ -119,11 +119,15 @@ async def test_a_check_without_a_key_of_its_own_is_refused(
     assert refused(await lease(operation="check", key_id=saved["key_id"])) == (403, "grant_refused")
 
 
-async def test_a_check_of_a_key_that_does_not_wait_finds_none(
-    connect: Connect, lease: Lease, new_grant: NewGrant
+async def test_a_check_of_a_key_in_use_gets_that_and_of_a_deactivated_one_nothing(
+    connect: Connect, lease: Lease, new_grant: NewGrant, gateway: httpx2.AsyncClient, workspace: UUID
 ) -> None:
-    key = await connect(new_secret())
-    assert refused(await lease(new_grant(key_id=key.id), operation="check")) == (409, "no_api_key")
+    secret = new_secret()
+    key = await connect(secret)
+    grant = new_grant(key_id=key.id)
+    assert (await lease(grant, operation="check")).json()["secret"] == secret
+    await gateway.delete(f"/workspaces/{workspace}/keys/{key.id}", params={"actor": "ann"})
+    assert refused(await lease(grant, operation="check")) == (409, "no_api_key")
 
 
 async def test_a_grant_for_one_key_opens_no_other(connect: Connect, lease: Lease, new_grant: NewGrant) -> None:

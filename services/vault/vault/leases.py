@@ -150,14 +150,16 @@ def _left_ms(grant: Grant, now: int) -> int:
 
 async def _find(transaction: Transaction, grant: Grant, request: LeaseRequest) -> SealedKey | None:
     if request.operation == "check" and grant.key_id is not None:
-        return await transaction.pending(grant.workspace_id, request.provider, grant.key_id, grant.grant_id)
+        waiting = await transaction.pending(grant.workspace_id, request.provider, grant.key_id, grant.grant_id)
+        if waiting is not None:
+            return waiting
     key_id = request.key_id or grant.key_id
     return await transaction.active(grant.workspace_id, request.provider, key_id, grant.grant_id)
 
 
 def _no_key(request: LeaseRequest) -> NoApiKey:
     if request.operation == "check":
-        return NoApiKey(f"no key for {request.provider} waits to be checked: connect {request.provider} again")
+        return NoApiKey(f"there is no key for {request.provider} to check: connect {request.provider} again")
     which = "no active key" if request.key_id is None else f"key {request.key_id} is no active key"
     return NoApiKey(f"{which} for {request.provider}: connect {request.provider} first")
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tallyrun.command import account, batches, config, cost, exits, prompt, rejected, run
+from tallyrun.command import account, batches, config, cost, exits, export, outcome, prompt, rejected, reprice, run
 from tallyrun.command.output import note
 from tallyrun.command.session import in_session
 from tallyrun.errors import TallyrunError
@@ -20,6 +20,7 @@ app = typer.Typer(
 for each in (
     *(account.login, account.connect, prompt.prompt, prompt.models, run.quote, run.run),
     *(batches.ls, batches.status, batches.watch, batches.results, batches.retry, batches.cancel, cost.cost),
+    *(export.export, reprice.reprice, outcome.outcome),
 ):
     app.command()(in_session(each))
 app.add_typer(account.app, name="keys")

@@ -1,48 +1,40 @@
 """`tallyrun cost`: what runs cost over some days, shared out by one or two things."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, create_model
 
 from tallyrun.command import wording
+from tallyrun.command.period import Since, Tz, Until, days
 from tallyrun.command.session import Session
-from tallyrun.errors import NotUnderstood
-from tallyrun.usage import PERIODS, Group, Usage
+from tallyrun.usage import Completeness, Group, Usage
 
 COLUMNS = ("runs", "cost", "total_tokens", "avg_cost", "success_rate", "unpriced_runs")
+SAID = ("outcome_rate", "score")
+"""Shown where somebody said something of a run."""
+
 OTHERS = "(others)"
 
 
 def cost(
     session: Session,
-    since: Annotated[str, typer.Option(metavar="7d|30d|90d|1y|DATE", help="so many days, or from this day on")] = "30d",
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="the last day; today unless said")] = None,
+    since: Since = "30d",
+    until: Until = None,
     by: Annotated[
-        str, typer.Option(help="one or two of model, provider, key, prompt, user, batch, day, month, label:NAME, …")
+        str,
+        typer.Option(help="one or two of model, provider, key, prompt, user, batch, day, week, label:NAME, …"),
     ] = "model",
-    tz: Annotated[str, typer.Option(help="the time zone of the days, as in Europe/Berlin")] = "UTC",
+    tz: Tz = "UTC",
     top: Annotated[int, typer.Option(min=1, max=10_000, help="so many are told apart, the costliest")] = 100,
 ) -> None:
     """Say what runs cost, and by what. The total goes to standard error."""
-    period = since if since in PERIODS else None
-    start = None if period else _day(since, "--since")
-    end = None if until is None else _day(until, "--until")
+    asked = days(since, until, tz)
     with session.client() as client:
-        told = client.costs(period, start=start, end=end, by=by.split(","), tz=tz, top=top)
+        told = client.costs(asked.period, start=asked.start, end=asked.end, by=by.split(","), tz=tz, top=top)
     session.note(_total(told))
-    session.write(_rows(told), [*map(_column, told.by), *COLUMNS])
-
-
-def _day(text: str, option: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise NotUnderstood(
-            f"{option}: '{text}' is neither one of {', '.join(PERIODS)} nor a day, 2026-11-24"
-        ) from None
+    session.write(_rows(told), [*map(_column, told.by), *COLUMNS, *(SAID if told.totals.rated else ())])
 
 
 def _rows(told: Usage) -> list[BaseModel]:
@@ -60,6 +52,12 @@ def _column(name: str) -> str:
     return name.replace(":", "_")
 
 
+def _waiting(told: Completeness) -> list[str]:
+    """Say what is not in the figures yet, or never will be."""
+    counts = {"in flight": told.in_flight, "lost": told.lost}
+    return [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
 def _total(told: Usage) -> str:
     totals = told.totals
     shown = sum(None not in group.by.values() for group in told.groups)
@@ -68,6 +66,8 @@ def _total(told: Usage) -> str:
         wording.money(totals.cost),
         f"{totals.unpriced_runs:,} unpriced",
         *([f"{wording.money(totals.repeated_cost)} of it repeated"] if totals.repeated_executions else []),
+        *([f"{wording.money(totals.cache_savings)} saved by caches"] if totals.cache_savings else []),
+        *_waiting(told.completeness),
         *([f"{shown:,} of {told.values:,} told apart"] if shown < len(told.groups) else []),
         "nothing is counted yet" if told.read_up_to is None else f"counted up to {told.read_up_to:%Y-%m-%d %H:%M:%SZ}",
     ]

@@ -50,6 +50,15 @@ class Bar:
         """Show how much of a file is sent."""
         self._tell(f"{done * 100 // max(1, total):3}% sent of {total / 1e6:,.1f} MB", done, total)
 
+    def written(self, size: int) -> None:
+        """Show how much of a file is written."""
+        self._tell(f"{size / 1e6:,.1f} MB written", 0, 0)
+
+    def repriced(self, share: float, *, apply: bool) -> None:
+        """Show how much of a period is priced again, or compared."""
+        percent = round(100 * share)
+        self._tell(f"{percent:3}% {'priced' if apply else 'compared'}", percent, 100)
+
     def _tell(self, text: str, done: int, total: int) -> None:
         self._progress.update(self._task, description=text, completed=done, total=total or None)
         if not self._terminal and time.monotonic() - self._said >= LINE_SECONDS:

@@ -5,14 +5,20 @@ from decimal import Decimal
 from typing import Annotated, Generic, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 Period = Literal["7d", "30d", "90d", "1y"]
 PERIOD_DAYS: dict[str, int] = {"7d": 7, "30d": 30, "90d": 90, "1y": 365}
 
+Source = Literal["days", "hours", "runs"]
+"""Where an answer is from: sums of days, sums of hours, or the runs themselves."""
+
 Money = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 """US dollars: on the wire a JSON number with every digit, so that a reader that parses decimals loses none."""
+
+Score = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+"""From 0 to 1: on the wire a JSON number with every digit."""
 
 T = TypeVar("T")
 
@@ -46,78 +52,6 @@ class Success(Answer, Generic[T]):
 
     success: Literal[True] = True
     data: T
-
-
-class PeriodComparison(Answer):
-    """The change against the period of equal length before; percents are None where that was zero."""
-
-    runs: int
-    cost: Money
-    runs_percent: float | None
-    cost_percent: float | None
-
-
-class Totals(Answer):
-    """Sums and means of a period. `success_rate` is a percentage; `avg_latency` in ms; cost counts every execution.
-
-    `repeated_cost` is the part of it that executions after a run's first one cost; `unpriced_repeats` are not in it.
-    """
-
-    total_runs: int
-    total_cost: Money
-    total_tokens: int
-    avg_cost_per_run: Money
-    success_rate: float
-    avg_latency: float
-    unpriced_runs: int
-    repeated_executions: int
-    repeated_cost: Money
-    unpriced_repeats: int
-    period_comparison: PeriodComparison
-
-
-class ModelUsage(Answer):
-    """One requested model's share of a period."""
-
-    model: str
-    runs: int
-    cost: Money
-    tokens: int
-    avg_cost: Money
-    success_rate: float
-    unpriced_runs: int
-
-
-class DayUsage(Answer):
-    """One UTC day of a period; days without runs are zeros. `date` is YYYY-MM-DD."""
-
-    date: str
-    runs: int
-    cost: Money
-    tokens: int
-    succeeded: int
-    failed: int
-
-
-class PromptUsage(Answer):
-    """One prompt's share of a period. `last_run` is an ISO 8601 time in UTC."""
-
-    prompt_id: str
-    preview: str
-    runs: int
-    total_cost: Money
-    avg_cost: Money
-    last_run: str
-
-
-class Overview(Answer):
-    """`GET /api/analytics/overview`. `read_up_to`: everything appended before that time is counted (ISO 8601)."""
-
-    overview: Totals
-    model_breakdown: list[ModelUsage]
-    time_series: list[DayUsage]
-    expensive_prompts: list[PromptUsage]
-    read_up_to: str | None
 
 
 class UsageCount(Answer):
@@ -172,6 +106,15 @@ class ExecutionView(Answer):
     attempts: list[AttemptView]
 
 
+class Outcome(Answer):
+    """What was said of a run. `recorded_at` is an ISO 8601 time in UTC."""
+
+    success: bool | None
+    score: Score | None
+    note: str | None
+    recorded_at: str
+
+
 class RunSummary(Answer):
     """One run in a listing. `status` is accepted, succeeded, failed, cancelled or expired; `cost` None is unpriced."""
 
@@ -190,8 +133,25 @@ class RunSummary(Answer):
     executions: int
 
 
+class Repriced(Answer):
+    """A run that was priced again: what it cost as the runner recorded it, and what since the last time.
+
+    None is unpriced. `catalogue`: whose prices it has now; `at` is an ISO 8601 time in UTC.
+    """
+
+    from_: Money | None = Field(alias="from")
+    to: Money | None
+    at: str
+    catalogue: str
+    reason: str
+
+
 class RunDetail(RunSummary):
-    """One run, whole. `attempts` are those of all executions; `execution_details` tells which belong to which."""
+    """One run, whole. `attempts` are those of all executions; `execution_details` tells which belong to which.
+
+    `outcome` is what was said of it afterwards. `cache_savings` None is not known: an unpriced run, or an older one.
+    Attempts keep the cost that the runner recorded, also where `repriced` says that the run has another one since.
+    """
 
     operation: str
     labels: dict[str, str]
@@ -205,6 +165,7 @@ class RunDetail(RunSummary):
     service_tier: str | None
     usage: TokensUsed | None
     cost_components: dict[str, Money]
+    cache_savings: Money | None = None
     catalogue: str | None
     error: str | None
     attempts: list[AttemptView]
@@ -212,6 +173,8 @@ class RunDetail(RunSummary):
     queued_ms: int | None
     key_id: str | None
     prompt_preview: str
+    repriced: Repriced | None = None
+    outcome: Outcome | None = None
 
 
 class RunPage(Answer):

@@ -97,7 +97,8 @@ class Activate(_Message):
 class LeaseRequest(_Message):
     """Runner → vault, `POST /leases`, with the runner's service token: the run's grant is the second proof.
 
-    A `check` leases the pending version of the grant's key; every other operation an active one.
+    A `check` leases the pending version of the grant's key, or where none waits the active one; every other operation
+    an active one.
     """
 
     grant: str = Field("", max_length=4096, description="none is refused as a wrong one is, and written down")

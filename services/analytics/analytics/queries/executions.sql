@@ -26,6 +26,7 @@ SELECT
     cost.total AS cost,
     cost.components AS cost_components,
     cost.catalogue AS catalogue,
+    cost.cache_savings AS cache_savings,
     error.code AS error_code,
     error.message AS error,
     attempts,

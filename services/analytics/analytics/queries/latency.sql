@@ -27,6 +27,7 @@ SELECT
         {first:String} = 'label', labels[{first_label:String}],
         {first:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {first:String} = 'day', toString(toDate(moment)),
+        {first:String} = 'week', toString(toMonday(toDate(moment))),
         {first:String} = 'month', formatDateTime(moment, '%Y-%m'),
         ''
     ) AS first,
@@ -43,6 +44,7 @@ SELECT
         {second:String} = 'label', labels[{second_label:String}],
         {second:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {second:String} = 'day', toString(toDate(moment)),
+        {second:String} = 'week', toString(toMonday(toDate(moment))),
         {second:String} = 'month', formatDateTime(moment, '%Y-%m'),
         ''
     ) AS second,

@@ -5,6 +5,7 @@ SELECT
         {first:String} = 'provider', toString(provider),
         {first:String} = 'key', toString(key_id),
         {first:String} = 'day', toString(day),
+        {first:String} = 'week', toString(toMonday(day)),
         {first:String} = 'month', formatDateTime(day, '%Y-%m'),
         ''
     ) AS first,
@@ -13,6 +14,7 @@ SELECT
         {second:String} = 'provider', toString(provider),
         {second:String} = 'key', toString(key_id),
         {second:String} = 'day', toString(day),
+        {second:String} = 'week', toString(toMonday(day)),
         {second:String} = 'month', formatDateTime(day, '%Y-%m'),
         ''
     ) AS second,
@@ -29,6 +31,14 @@ SELECT
     sum(usage_days.cost) AS cost,
     sum(usage_days.repeated_cost) AS repeated_cost,
     sum(usage_days.repeated_unpriced) AS repeated_unpriced,
+    sum(usage_days.cache_savings) AS cache_savings,
+    sum(usage_days.rated) AS rated,
+    sum(usage_days.good_outcomes) AS good_outcomes,
+    sum(usage_days.bad_outcomes) AS bad_outcomes,
+    sum(usage_days.scored) AS scored,
+    sum(usage_days.score) AS score,
+    sum(arraySum(x -> if(x.until > {lost_before:Int64}, x.runs, 0), waiting)) AS in_flight,
+    sum(arraySum(x -> if(x.until > {lost_before:Int64}, 0, x.runs), waiting)) AS lost,
     sum(usage_days.latency_ms) AS latency_ms
 FROM usage_days FINAL
 WHERE workspace_id = {workspace:UUID}
@@ -37,5 +47,5 @@ WHERE workspace_id = {workspace:UUID}
     AND (empty({provider:Array(String)}) OR provider IN {provider:Array(String)})
     AND (empty({key:Array(String)}) OR toString(key_id) IN {key:Array(String)})
 GROUP BY first, second
-HAVING executions > 0
+HAVING executions > 0 OR in_flight > 0 OR lost > 0
 LIMIT {limit:UInt32}

@@ -6,6 +6,7 @@ SELECT
         {first:String} = 'key', toString(key_id),
         {first:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {first:String} = 'day', toString(toDate(hour, {tz:String})),
+        {first:String} = 'week', toString(toMonday(toDate(hour, {tz:String}))),
         {first:String} = 'month', formatDateTime(hour, '%Y-%m', {tz:String}),
         ''
     ) AS first,
@@ -15,6 +16,7 @@ SELECT
         {second:String} = 'key', toString(key_id),
         {second:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {second:String} = 'day', toString(toDate(hour, {tz:String})),
+        {second:String} = 'week', toString(toMonday(toDate(hour, {tz:String}))),
         {second:String} = 'month', formatDateTime(hour, '%Y-%m', {tz:String}),
         ''
     ) AS second,
@@ -31,6 +33,14 @@ SELECT
     sum(usage_hours.cost) AS cost,
     sum(usage_hours.repeated_cost) AS repeated_cost,
     sum(usage_hours.repeated_unpriced) AS repeated_unpriced,
+    sum(usage_hours.cache_savings) AS cache_savings,
+    sum(usage_hours.rated) AS rated,
+    sum(usage_hours.good_outcomes) AS good_outcomes,
+    sum(usage_hours.bad_outcomes) AS bad_outcomes,
+    sum(usage_hours.scored) AS scored,
+    sum(usage_hours.score) AS score,
+    sum(arraySum(x -> if(x.until > {lost_before:Int64}, x.runs, 0), waiting)) AS in_flight,
+    sum(arraySum(x -> if(x.until > {lost_before:Int64}, 0, x.runs), waiting)) AS lost,
     sum(usage_hours.latency_ms) AS latency_ms
 FROM usage_hours FINAL
 WHERE workspace_id = {workspace:UUID}
@@ -39,5 +49,5 @@ WHERE workspace_id = {workspace:UUID}
     AND (empty({provider:Array(String)}) OR provider IN {provider:Array(String)})
     AND (empty({key:Array(String)}) OR toString(key_id) IN {key:Array(String)})
 GROUP BY first, second
-HAVING executions > 0
+HAVING executions > 0 OR in_flight > 0 OR lost > 0
 LIMIT {limit:UInt32}

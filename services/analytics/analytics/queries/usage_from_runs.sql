@@ -3,12 +3,20 @@
 WITH
     in_order AS (
         SELECT
-            *,
+            runs.*,
             hour,
+            said.success AS said_success,
+            said.score AS said_score,
             row_number() OVER run = 1 AS is_first,
             max(NOT cost.priced) OVER (run ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS is_unpriced,
             fromUnixTimestamp64Milli(accepted_at, {tz:String}) AS moment
         FROM runs FINAL
+        LEFT JOIN (
+            SELECT run_id, hour, success, score
+            FROM outcomes FINAL
+            WHERE workspace_id = {workspace:UUID}
+                AND hour >= toStartOfHour(toDateTime({from:UInt32}, 'UTC')) AND hour < toDateTime({to:UInt32}, 'UTC')
+        ) AS said USING (hour, run_id)
         WHERE workspace_id = {workspace:UUID}
             AND hour >= toStartOfHour(toDateTime({from:UInt32}, 'UTC')) AND hour < toDateTime({to:UInt32}, 'UTC')
             AND accepted_at >= toInt64({from:UInt32}) * 1000 AND accepted_at < toInt64({to:UInt32}) * 1000
@@ -28,6 +36,7 @@ SELECT
         {first:String} = 'label', labels[{first_label:String}],
         {first:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {first:String} = 'day', toString(toDate(moment)),
+        {first:String} = 'week', toString(toMonday(toDate(moment))),
         {first:String} = 'month', formatDateTime(moment, '%Y-%m'),
         ''
     ) AS first,
@@ -44,6 +53,7 @@ SELECT
         {second:String} = 'label', labels[{second_label:String}],
         {second:String} = 'hour', formatDateTime(hour, '%Y-%m-%dT%H:00:00Z', 'UTC'),
         {second:String} = 'day', toString(toDate(moment)),
+        {second:String} = 'week', toString(toMonday(toDate(moment))),
         {second:String} = 'month', formatDateTime(moment, '%Y-%m'),
         ''
     ) AS second,
@@ -60,6 +70,14 @@ SELECT
     sum(ifNull(in_order.cost.total, 0)) AS cost,
     sumIf(ifNull(in_order.cost.total, 0), NOT is_first) AS repeated_cost,
     countIf(NOT is_first AND NOT in_order.cost.priced) AS repeated_unpriced,
+    sum(ifNull(in_order.cost.cache_savings, 0)) AS cache_savings,
+    countIf(is_first AND (said_success IS NOT NULL OR said_score IS NOT NULL)) AS rated,
+    countIf(is_first AND ifNull(said_success, false)) AS good_outcomes,
+    countIf(is_first AND NOT ifNull(said_success, true)) AS bad_outcomes,
+    countIf(is_first AND said_score IS NOT NULL) AS scored,
+    sumIf(ifNull(said_score, 0), is_first) AS score,
+    0 AS in_flight,
+    0 AS lost,
     sumIf(in_order.latency_ms, is_first AND status = 'succeeded') AS latency_ms
 FROM in_order
 WHERE (empty({model:Array(String)}) OR model IN {model:Array(String)})

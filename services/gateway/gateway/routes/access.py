@@ -46,12 +46,13 @@ class WorkspaceAnswer(Answer):
 
 
 class TokenAnswer(Answer):
-    """One token, without its secret."""
+    """One token, without its secret. `operator`: it is the one in the operator's file, and is not revoked here."""
 
     id: str
     workspace_id: str
     name: str
     role: str
+    operator: bool
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -127,6 +128,7 @@ def _token(row: Token) -> TokenAnswer:
         workspace_id=str(row.workspace_id),
         name=row.name,
         role=row.role,
+        operator=row.operator,
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

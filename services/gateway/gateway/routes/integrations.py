@@ -16,6 +16,7 @@ from gateway.keys import HistoryAnswer, KeyAnswer, history, listed
 from gateway.moment import Moment
 from gateway.routes.wire import Done, body_of, data, done, read
 from gateway.tokens import Tokens
+from gateway.trial import TrialAnswer, Trials
 from gateway.vault import Vault
 
 
@@ -56,9 +57,12 @@ class ConnectRequest(BaseModel):
 class IntegrationRoutes:
     """Connects keys, lists and deactivates them."""
 
-    def __init__(self, tokens: Tokens, connecting: Connecting, vault: Vault, analytics: Analytics) -> None:
+    def __init__(
+        self, tokens: Tokens, connecting: Connecting, trials: Trials, vault: Vault, analytics: Analytics
+    ) -> None:
         self._tokens = tokens
         self._connecting = connecting
+        self._trials = trials
         self._vault = vault
         self._analytics = analytics
         self.router = APIRouter(prefix="/api/integrations", tags=["integrations"])
@@ -67,6 +71,7 @@ class IntegrationRoutes:
         add("/keys", self.keys, methods=["GET"], response_model=Success[list[KeyAnswer]])
         add("/keys/{key_id}", self.history, methods=["GET"], response_model=Success[HistoryAnswer])
         add("/keys/{key_id}", self.deactivate, methods=["DELETE"], response_model=Done)
+        add("/keys/{key_id}/check", self.check, methods=["POST"], response_model=Success[TrialAnswer])
 
     async def connect(self, request: Request) -> Response:
         """Try a key at its provider, and keep it if that accepts it."""
@@ -84,6 +89,11 @@ class IntegrationRoutes:
         """Answer one key, with every version that it had."""
         caller = await self._tokens.caller(request, "viewer")
         return data(await history(self._vault, self._analytics, caller.workspace_id, key_id))
+
+    async def check(self, request: Request, key_id: UUID) -> Response:
+        """Try a key in use at its provider, and answer what that says. Nothing is changed by it."""
+        caller = await self._tokens.caller(request, "admin")
+        return data(await self._trials.again(self._vault, caller, key_id))
 
     async def deactivate(self, request: Request, key_id: UUID) -> Response:
         """Stop every use of a key. It stays in the list, inactive."""

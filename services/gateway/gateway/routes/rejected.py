@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from common.contracts.answers_v1 import Success
 from common.errors import Forbidden
-from gateway.rejected import Asked, RejectedLog, RejectedPage, listed
+from gateway.excerpt import ExcerptAnswer, excerpt
+from gateway.rejected import MOST_OFFSET, Asked, RejectedLog, RejectedPage, listed
 from gateway.replay import ReplayPage, Replays
 from gateway.routes.wire import body_of, data, read
 from gateway.tokens import Tokens
@@ -28,12 +29,18 @@ class RejectedRoutes:
         self.router = APIRouter(prefix="/api/rejected", tags=["rejected"])
         add, replayed, asked = self.router.add_api_route, Success[ReplayPage], body_of(ReplayRequest)
         add("", self.list, methods=["GET"], response_model=Success[RejectedPage])
+        add("/{offset}", self.show, methods=["GET"], response_model=Success[ExcerptAnswer])
         add("/replay", self.replay, methods=["POST"], response_model=replayed, openapi_extra=asked)
 
     async def list(self, request: Request, asked: Annotated[Asked, Query()]) -> Response:
         """Answer a page of rejected records, oldest first: what they are and why, never what they ask."""
         await self._operator(request)
         return data(await listed(self._log, asked))
+
+    async def show(self, request: Request, offset: Annotated[int, Path(ge=0, le=MOST_OFFSET)]) -> Response:
+        """Answer one record with its fields: texts are told by their size alone."""
+        await self._operator(request)
+        return data(await excerpt(self._log, offset))
 
     async def replay(self, request: Request) -> Response:
         """Replay a page of rejected records with fresh grants. Repeat it as often as you like, and after any error."""

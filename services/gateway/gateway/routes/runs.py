@@ -6,6 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from common.contracts.answers_v1 import Answer, RunDetail, RunPage, Success
+from common.contracts.outcomes_v1 import OutcomeGiven, RecordedOutcome
+from common.contracts.runs_asked_v1 import RunsAsked
 from common.errors import NotFound, RunFailed
 from common.http import error_response, json_response
 from gateway.analytics import Analytics
@@ -19,8 +21,6 @@ from gateway.tokens import Caller, Tokens
 
 NAMED_VERSION = 5
 """Of UUIDs that their callers named; any other id carries its time."""
-
-RunStatus = Literal["accepted", "succeeded", "failed", "cancelled", "expired"]
 
 
 class AcceptedAnswer(Answer):
@@ -47,6 +47,13 @@ class RunRoutes:
         add("/integrations/run", self.run, methods=["POST"], responses=answers, openapi_extra=asked)
         add("/runs", self.list, methods=["GET"], response_model=Success[RunPage])
         add("/runs/{run_id}", self.show, methods=["GET"], response_model=Success[RunDetail])
+        add(
+            "/runs/{run_id}/outcome",
+            self.record_outcome,
+            methods=["POST"],
+            response_model=Success[RecordedOutcome],
+            openapi_extra=body_of(OutcomeGiven),
+        )
 
     async def run(self, request: Request) -> Response:
         """Run a prompt and answer its result; with `Prefer: respond-async` answer 202 once it is accepted.
@@ -70,19 +77,10 @@ class RunRoutes:
         except RunFailed as error:  # the run's own end, and its answer for ever; other errors say nothing about it
             return error_response(error)
 
-    async def list(
-        self,
-        request: Request,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        cursor: Annotated[str | None, Query(max_length=512)] = None,
-        status: RunStatus | None = None,
-        model: Annotated[str | None, Query(max_length=256)] = None,
-    ) -> Response:
-        """Answer a page of runs, newest first."""
+    async def list(self, request: Request, _: Annotated[RunsAsked, Query()]) -> Response:
+        """Answer a page of runs, newest first: of any days, of those that pass the filters."""
         caller = await self._tokens.caller(request, "viewer")
-        filters = {"limit": str(limit), "cursor": cursor, "status": status, "model": model}
-        asked = {name: value for name, value in filters.items() if value is not None}
-        return json_response(await self._analytics.runs(caller.workspace_id, asked))
+        return json_response(await self._analytics.runs(caller.workspace_id, request.query_params.multi_items()))
 
     async def show(self, request: Request, run_id: UUID) -> Response:
         """Answer one run, whole."""
@@ -96,6 +94,12 @@ class RunRoutes:
                 raise
             message = f"run {run_id} was never accepted: send its request again, under the same Idempotency-Key"
             raise NotFound(message) from None
+
+    async def record_outcome(self, request: Request, run_id: UUID) -> Response:
+        """Record what became of a run's answer, in place of what was recorded before."""
+        caller = await self._tokens.caller(request, "member")
+        given = await read(request, OutcomeGiven)
+        return json_response(await self._analytics.record_outcome(caller.workspace_id, run_id, given))
 
     async def _claim(self, workspace_id: UUID, run_id: UUID) -> Claim | None:
         return await self._store.claim_of(workspace_id, run_id) if run_id.version == NAMED_VERSION else None

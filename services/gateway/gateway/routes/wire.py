@@ -46,7 +46,7 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
 
 
-def data(answer: Answer | list[Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def data(answer: Answer | list[Any] | None, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Answer `{success, data}`."""
     return json_response(Success(data=answer).encode(), status, headers)
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from common.contracts.runs_v1 import Usage
-from runner.usage import PriceContext
+from common.contracts.runs_v1 import PriceContext, Usage
 
 
 class Hearing(Protocol):

@@ -1,0 +1,3 @@
+// Runs before anything is drawn, so that the page never flashes in the other theme.
+const chosen = localStorage.getItem("theme");
+if (chosen) document.documentElement.dataset.theme = chosen;

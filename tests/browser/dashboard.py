@@ -1,0 +1,67 @@
+"""A dashboard in a browser, as a test drives it; everything that a user would call a fault is written down."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response
+
+SETTLED_MS = 15_000
+
+
+class Dashboard:
+    """One browser context on the dashboard. `faults`: console errors, script errors, requests that leave the origin."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context = context
+        self.url = url
+        self.faults: list[str] = []
+        self.requested: list[Response] = []
+        self.expected: set[int] = set()
+        """Statuses that a test provokes: a browser prints each as an error."""
+        self.page: Page = context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
+        self.page.on("request", self._request)
+        self.page.on("response", self.requested.append)
+
+    def sign_in_quietly(self, token: str) -> None:
+        """Start a session without the form, as its request would."""
+        headers = {"origin": self.url, "sec-fetch-site": "same-origin"}
+        answer = self.context.request.post(f"{self.url}/api/session", data={"token": token}, headers=headers)
+        assert answer.status == 200, answer.text()
+
+    def open(self, view: str = "", **params: Any) -> Page:
+        """Go to a view, and return once it is shown."""
+        query = urlencode(params, doseq=True)
+        self.page.goto(f"{self.url}/#{view}{'?' if query else ''}{query}" if view else self.url)
+        return self.settled()
+
+    def settled(self) -> Page:
+        """Return once what the address names is shown."""
+        self.page.wait_for_selector('main[aria-busy="false"] > *', timeout=SETTLED_MS)
+        return self.page
+
+    def drawn(self, title: str) -> None:
+        """Return once the chart of this title is drawn."""
+        self.page.locator("figure", has_text=title).locator(".main-svg").first.wait_for(timeout=SETTLED_MS)
+
+    def rows(self, table: str) -> list[list[str]]:
+        """Return the texts of a table's body, row by row."""
+        cells = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+        found: list[list[str]] = self.page.locator(f"{table} tbody tr").evaluate_all(cells)
+        return found
+
+    def card(self, name: str) -> str:
+        """Return the figure of a card."""
+        return (
+            self.page.locator(".card", has=self.page.locator(f'dt:text-is("{name}")')).locator(".figure").inner_text()
+        )
+
+    def _console(self, message: ConsoleMessage) -> None:
+        provoked = any(f"status of {status}" in message.text for status in self.expected)
+        if message.type in ("error", "warning") and not provoked:
+            self.faults.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.faults.append(f"outside: {request.url}")

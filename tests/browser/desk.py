@@ -1,0 +1,99 @@
+"""The dashboard as a person uses it: signed in, by mouse and keyboard, in a browser that reports every fault."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from tests.stack import Client
+
+PATIENCE_MS = 20_000
+REFUSED = "Failed to load resource:"
+"""What Chromium itself writes of an answer that is an error, or is none, which a test may have meant."""
+
+
+@dataclass
+class Desk:
+    """One person's browser, signed in with a token; `faults` is what its console said."""
+
+    client: Client
+    context: BrowserContext
+    page: Page
+    faults: list[str] = field(default_factory=list)
+
+    def go(self, view: str) -> Page:
+        """Open a view by its address and wait until it is shown."""
+        self.page.goto(f"/#{view}")
+        self.shown()
+        return self.page
+
+    def shown(self) -> None:
+        """Wait until the view that the address names is shown."""
+        expect(self.page.locator("main")).to_have_attribute("aria-busy", "false", timeout=PATIENCE_MS)
+
+    def dialog(self) -> Locator:
+        """The dialog that was opened last."""
+        return self.page.get_by_role("dialog").last
+
+    def says(self, text: str) -> None:
+        """Wait until the page says how something ended."""
+        expect(self.page.locator(".said")).to_contain_text(text, timeout=PATIENCE_MS)
+
+    def get(self, path: str) -> Any:
+        """Return the API's own answer."""
+        return self.client.call("GET", path).data
+
+    def holds(self, secret: str) -> bool:
+        """Whether the secret is anywhere that a script, an extension or the next person at the screen could find it."""
+        return bool(self.page.evaluate(EVERYWHERE, secret))
+
+    def blameless(self) -> None:
+        """Fail where axe-core finds a serious or critical fault in what is shown."""
+        found = Axe().run(self.page).response["violations"]
+        grave = [fault for fault in found if fault["impact"] in {"serious", "critical"}]
+        assert not grave, [(fault["id"], [node["html"] for node in fault["nodes"]][:3]) for fault in grave]
+
+
+EVERYWHERE = """secret => {
+  const fields = [...document.querySelectorAll("input, textarea")].map((field) => field.value);
+  const kept = [localStorage, sessionStorage].flatMap((store) => Object.values(store));
+  const all = [...document.querySelectorAll("*")];
+  const attributes = all.flatMap((one) => [...one.attributes].map(({ value }) => value));
+  return [document.documentElement.outerHTML, location.href, ...fields, ...kept, ...attributes]
+    .some((text) => text.includes(secret));
+}"""
+
+
+def elsewhere(work: Callable[[], None]) -> None:
+    """Do it in a thread: the browser's own loop runs in this one."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def opened(browser: Browser, client: Client, width: int = 1440) -> Desk:
+    """Sign in with the client's token, as the form does, and watch the console."""
+    context = browser.new_context(base_url=client.url, viewport={"width": width, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    desk = Desk(client, context, page)
+    page.on("console", lambda message: _heard(desk, message))
+    page.on("pageerror", lambda error: desk.faults.append(str(error)))
+    page.on("request", lambda request: _asked(desk, request))
+    page.goto("/")
+    page.get_by_label("Access token").fill(client.token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("navigation", name="Views")).to_be_visible(timeout=PATIENCE_MS)
+    return desk
+
+
+def _heard(desk: Desk, message: ConsoleMessage) -> None:
+    if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
+        desk.faults.append(message.text)
+
+
+def _asked(desk: Desk, request: Request) -> None:
+    if not request.url.startswith((desk.client.url, "data:", "blob:")):
+        desk.faults.append(f"asked elsewhere: {request.url}")
