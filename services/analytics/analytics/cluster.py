@@ -26,6 +26,13 @@ _CREATE = re.compile(
 )
 _ALTER = re.compile(r"ALTER TABLE (?P<name>\w+)(?P<changes>\s.*)", re.DOTALL)
 _DROP = re.compile(r"DROP TABLE (?P<name>\w+)\s*$")
+_TURN = re.compile(
+    r"(?P<what>CREATE TABLE|ALTER TABLE|DROP TABLE IF EXISTS|RENAME TABLE migrating TO)"
+    r" (?P<name>migrating(?:_stale)?)\b(?P<rest>.*)",
+    re.DOTALL,
+)
+"""Of whose turn it is to migrate every node tells the same."""
+
 _COMMENTS = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
 
 ON_EVERY_NODE = ("migrations",)
@@ -49,6 +56,8 @@ class Cluster(NamedTuple):
     def statements(self, statement: str) -> list[str]:
         """Return what a migration's statement is here; one about rows stays as it is."""
         text = _COMMENTS.sub("", statement).strip()
+        if found := _TURN.fullmatch(text):
+            return [f"{found['what']} {found['name']} {self.on}{found['rest']}"]
         if found := _CREATE.fullmatch(text):
             return self._created(found)
         if found := _ALTER.fullmatch(text):

@@ -117,3 +117,17 @@ async def test_marks_and_runs_are_caught_up_with_before_they_are_read(
 
 async def _done(result: object) -> object:
     return result
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("take_turn", f"CREATE TABLE migrating {ON} (nothing UInt8) ENGINE = Memory"),
+        ("beat_turn", f"ALTER TABLE migrating {ON} MODIFY COMMENT %(beat)s"),
+        ("end_turn", f"DROP TABLE IF EXISTS migrating {ON} SYNC"),
+        ("stale_turn", f"RENAME TABLE migrating TO migrating_stale {ON}"),
+        ("forget_stale_turn", f"DROP TABLE IF EXISTS migrating_stale {ON} SYNC"),
+    ],
+)
+def test_whose_turn_it_is_to_migrate_is_told_to_every_node(query: str, told: str) -> None:
+    assert CLUSTER.statements(adapter._sql(query)) == [told]
