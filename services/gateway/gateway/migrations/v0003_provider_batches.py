@@ -10,7 +10,7 @@ oldest_served = "0001"
 def upgrade() -> None:
     """Add how a batch is to run, how it does, and the parts that it was split into."""
     for column in COLUMNS:
-        op.execute(f"ALTER TABLE batches ADD COLUMN IF NOT EXISTS {column}")  # a build from before may have them
+        op.execute(f"ALTER TABLE batches ADD COLUMN {column}")
 
 
 COLUMNS = (
