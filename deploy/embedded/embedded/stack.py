@@ -151,7 +151,7 @@ def _runner(home: Home, ports: Ports, common: Environment) -> Service:
     return _service(
         "runner",
         ports.runner,
-        {**common, "IDENTITY_DIR": str(home.identity("runner"))},
+        {**common, "IDENTITY_DIR": str(home.identity("runner")), "FILES_URL": str(home.path / "files")},
         needs=("kafka", "vault"),
         stop_seconds=3.5,
     )

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from tallyrun import calls, credentials, flows
-from tallyrun.batches import Again, BatchStatus, Only, Quote, State
+from tallyrun.batches import Again, BatchStatus, Mode, Only, Quote, State
 from tallyrun.calls import Terms, dollars
 from tallyrun.errors import TallyrunError
 from tallyrun.handles import POLL_SECONDS, AsyncBatch
@@ -99,10 +99,12 @@ class AsyncClient:
             else:
                 return
 
-    async def quote(self, source: Source, *, model: str | None = None, sent: Sent = send_silently) -> Quote:
+    async def quote(
+        self, source: Source, *, model: str | None = None, mode: Mode | None = None, sent: Sent = send_silently
+    ) -> Quote:
         """Return what these rows would cost, as a range. Nothing is run, and nothing is kept."""
         with await asyncio.to_thread(prepare, source, model) as prepared:
-            return await self._run(flows.quote(prepared, model, sent))
+            return await self._run(flows.quote(prepared, Terms(model, mode=mode), sent))
 
     async def submit(
         self,
@@ -113,15 +115,19 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         max_cost: Decimal | float | None = None,
         deadline_seconds: int | None = None,
+        mode: Mode | None = None,
         approve: flows.Approve | None = None,
         sent: Sent = send_silently,
     ) -> AsyncBatch:
         """Run these rows as a batch, and return it; the same rows, model and name return the batch that exists.
 
+        `mode`: "provider" runs them through the providers' own batches, cheaper and within a day; "auto" where
+        that suits them; "online" (as None) row by row, now.
+
         `model` is for rows that name none. `approve` is shown the quote first; its False raises `Declined`. `sent` is
         told the bytes sent, of how many. Raises `InvalidRows`, before anything is sent, with the lines that are wrong.
         """
-        terms = Terms(model, name, labels or {}, dollars(max_cost), deadline_seconds)
+        terms = Terms(model, name, labels or {}, dollars(max_cost), deadline_seconds, mode)
         with await asyncio.to_thread(prepare, source, model) as prepared:
             submitted = await self._run(flows.submit(prepared, terms, approve, sent))
         return self._handle(submitted.status, attached=submitted.attached)

@@ -16,6 +16,11 @@ Only = Literal["ok", "failed", "expired", "cancelled"]
 Again = Literal["failed", "expired", "cancelled"]
 """Which rows are run again."""
 
+Mode = Literal["online", "provider", "auto"]
+"""Row by row, now; through the providers' own batches, at their discount and within a day; whichever suits."""
+
+RunsAs = Literal["online", "provider"]
+
 ENDED = frozenset({"failed", "completed", "expired", "cancelled"})
 
 
@@ -45,13 +50,18 @@ class QuotedModel(Told):
 
 
 class Quote(Told):
-    """What a batch would cost, as a range in US dollars. The `unpriced_rows`, of unknown models, are not in it."""
+    """What a batch would cost, as a range in US dollars. The `unpriced_rows`, of unknown models, are not in it.
+
+    `runs_as`: how its rows would be run, and so at which price; `runs_as_why`, where not as it was asked for.
+    """
 
     rows: int
     unpriced_rows: int
     low: Decimal
     high: Decimal
     models: list[QuotedModel] = []
+    runs_as: RunsAs = "online"
+    runs_as_why: str | None = None
     errors: list[BatchFault] = []
 
 
@@ -61,6 +71,21 @@ class Expected(Told):
     low: Decimal
     high: Decimal
     unpriced_rows: int = 0
+
+
+class BatchPart(Told):
+    """Rows that went to a provider as one of its own batches; the counts are those that it tells of, if it does."""
+
+    provider: str
+    model: str
+    rows: int
+    stage: str
+    provider_batch_id: str | None = None
+    state: str | None = None
+    completed: int | None = None
+    failed: int | None = None
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 class BatchStatus(Told):
@@ -94,6 +119,10 @@ class BatchStatus(Told):
     error_file_id: str | None = None
     read_up_to: datetime | None = None
     quote: Expected | None = None
+    mode: Mode = "online"
+    runs_as: RunsAs | None = None
+    runs_as_why: str | None = None
+    parts: list[BatchPart] = []
 
     @property
     def done(self) -> int:

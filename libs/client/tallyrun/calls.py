@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote as quoted
 
 from tallyrun import results as result
-from tallyrun.batches import Again, BatchPage, BatchStatus, Only, Quote, State
+from tallyrun.batches import Again, BatchPage, BatchStatus, Mode, Only, Quote, State
 from tallyrun.keys import Key, Workspace
 from tallyrun.prompts import Answer, Delta, Model, Outcome, PricedModel, Run, delta
 from tallyrun.rejected import RejectedFilter, RejectedPage, ReplayPage
@@ -24,13 +24,17 @@ REPLAYED_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms a batch is run: `model` for rows that name none, `max_cost` in US dollars."""
+    """On which terms a batch is run: `model` for rows that name none, `max_cost` in US dollars.
+
+    `mode` None is row by row, now.
+    """
 
     model: str | None = None
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     max_cost: Decimal | None = None
     deadline_seconds: int | None = None
+    mode: Mode | None = None
 
 
 def batch(batch_id: str) -> Call[BatchStatus]:
@@ -54,9 +58,10 @@ def forget_file(file_id: str) -> Call[None]:
     return Call("DELETE", f"/v1/files/{quoted(file_id, safe='')}", nothing)
 
 
-def quote(file_id: str, model: str | None) -> Call[Quote]:
-    """Ask what a file would cost."""
-    return Call("POST", "/api/batches/quote", data(Quote), body=_given(fileId=file_id, model=model))
+def quote(file_id: str, terms: Terms) -> Call[Quote]:
+    """Ask what a file would cost on these terms."""
+    asked = _given(fileId=file_id, model=terms.model, deadlineSeconds=terms.deadline_seconds, mode=terms.mode)
+    return Call("POST", "/api/batches/quote", data(Quote), body=asked)
 
 
 def create(file_id: str, terms: Terms, key: str) -> Call[BatchStatus]:
@@ -68,6 +73,7 @@ def create(file_id: str, terms: Terms, key: str) -> Call[BatchStatus]:
         labels=dict(terms.labels) or None,
         maxCost=terms.max_cost,
         deadlineSeconds=terms.deadline_seconds,
+        mode=terms.mode,
     )
     return Call("POST", "/api/batches", data(BatchStatus), body=body, headers={"idempotency-key": key})
 

@@ -35,8 +35,8 @@ class Submitted(NamedTuple):
 
 
 def submission_key(prepared: Prepared, terms: Terms) -> str:
-    """Return what makes two submissions the same: the rows to the byte, the model for those without, the name."""
-    said = [prepared.sha256, terms.model, terms.name]
+    """Return what makes two submissions the same: the rows to the byte, their model, the name, the mode."""
+    said = [prepared.sha256, terms.model, terms.name, *([] if terms.mode in (None, "online") else [terms.mode])]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
@@ -48,7 +48,7 @@ def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent
         return Submitted(standing, attached=True)
     file_id = yield calls.upload(Upload(prepared, sent))
     if approve is not None:
-        yield from _approved(file_id, terms.model, approve)
+        yield from _approved(file_id, terms, approve)
     labelled = replace(terms, labels={**terms.labels, SUBMISSION: label})
     try:
         return Submitted((yield calls.create(file_id, labelled, f"{label}-{len(before)}")), attached=False)
@@ -61,10 +61,10 @@ def submit(prepared: Prepared, terms: Terms, approve: Approve | None, sent: Sent
         return Submitted(standing, attached=True)  # somebody else was submitting the same
 
 
-def quote(prepared: Prepared, model: str | None, sent: Sent) -> Flow[Quote]:
+def quote(prepared: Prepared, terms: Terms, sent: Sent) -> Flow[Quote]:
     """Return what the rows would cost; nothing stays at the gateway."""
     file_id = yield calls.upload(Upload(prepared, sent))
-    quoted = yield from _quoted(file_id, model)
+    quoted = yield from _quoted(file_id, terms)
     yield calls.forget_file(file_id)
     return quoted
 
@@ -98,9 +98,9 @@ def _meant(model: str) -> Flow[Model]:
     return listed
 
 
-def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:
+def _approved(file_id: str, terms: Terms, approve: Approve) -> Flow[None]:
     """Go on if the quote is approved; else the file does not stay."""
-    quoted = yield from _quoted(file_id, model)
+    quoted = yield from _quoted(file_id, terms)
     try:
         if not approve(quoted):
             raise Declined
@@ -109,9 +109,9 @@ def _approved(file_id: str, model: str | None, approve: Approve) -> Flow[None]:
         raise
 
 
-def _quoted(file_id: str, model: str | None) -> Flow[Quote]:
+def _quoted(file_id: str, terms: Terms) -> Flow[Quote]:
     try:
-        quoted: Quote = yield calls.quote(file_id, model)
+        quoted: Quote = yield calls.quote(file_id, terms)
     except TallyrunError:
         yield calls.forget_file(file_id)
         raise

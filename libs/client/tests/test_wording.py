@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from tallyrun.batches import BatchStatus, Expected
+from tallyrun.batches import BatchStatus, Expected, Quote
 from tallyrun.command import wording
 
 
@@ -45,6 +45,26 @@ def test_a_batch_reads_in_a_line() -> None:
     paused = status(state="paused", paused_reason="the openai key was refused", rate_per_second=1.0)
     assert wording.progress(paused).endswith("· $27.04 · paused: the openai key was refused")
     assert wording.progress(status(rows=0, succeeded=0, failed=0)).startswith("  0% 0/0 ·")
+
+
+def test_a_batch_at_its_providers_tells_how_those_stand() -> None:
+    known = {"model": "m", "rows": 100, "stage": "submitted", "submitted_at": datetime.now(UTC) - timedelta(seconds=65)}
+    parts = [
+        {**known, "provider": "openai", "state": "in_progress", "completed": 40, "failed": 2},
+        {**known, "provider": "anthropic", "state": "in_progress"},
+        {**known, "provider": "openai", "stage": "done"},
+    ]
+    told = wording.progress(status(runs_as="provider", parts=parts))
+    assert told.endswith("· $27.04 · openai: in progress 42/100 since 1:05 · anthropic: in progress since 1:05")
+
+
+def test_a_quote_says_how_its_rows_would_be_run() -> None:
+    quote = Quote(rows=2, unpriced_rows=0, low=Decimal(1), high=Decimal(2))
+    assert wording.quoted(quote) == "2 rows · 0 tokens in · $1.00–$2.00 · 0 unpriced"
+    cheap = quote.model_copy(update={"runs_as": "provider"})
+    assert wording.quoted(cheap).endswith("· through the providers' batches, within 24 hours")
+    now = quote.model_copy(update={"runs_as_why": "it has fewer than 100 rows"})
+    assert wording.quoted(now).endswith("· run now: it has fewer than 100 rows")
 
 
 def test_an_end_says_what_failed() -> None:

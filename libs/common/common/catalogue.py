@@ -43,11 +43,22 @@ def knows(catalogue: str, model: str) -> bool:
     return find(catalogue, model) is not None
 
 
-def rate(catalogue: str, model: str, at: datetime) -> Rate | None:
-    """Return what this model's tokens cost at that time; None where the catalogue does not say it of both kinds."""
+BATCH: Mapping[str, str] = {"processing": "batch"}
+"""The terms of a provider's own batches. Anthropic's `service_tier: batch` matches nothing, and would bill double."""
+
+
+def rate(catalogue: str, model: str, at: datetime, *, batch: bool = False) -> Rate | None:
+    """Return what this model's tokens cost at that time; None where the catalogue does not say it of both kinds.
+
+    `batch`: through the provider's batch endpoint.
+    """
     if (found := find(catalogue, model)) is None:
         return None
-    highest = {unit.usage_key: _highest(price) / unit.per for unit, price in prices(found, at, {})}
+    try:
+        listed = prices(found, at, BATCH if batch else {})
+    except LookupError:
+        return None
+    highest = {unit.usage_key: _highest(price) / unit.per for unit, price in listed}
     if not highest.keys() >= {"input_tokens", "output_tokens"}:
         return None
     return Rate(highest["input_tokens"], highest["output_tokens"], highest.get("requests", Decimal(0)))

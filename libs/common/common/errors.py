@@ -241,6 +241,12 @@ class CallOutcomeUnknown(RunFailed):
     code, status = "outcome_unknown", 502
 
 
+class NotServed(RunFailed):
+    """The provider's batch ended without an answer to this row, and charged nothing for it."""
+
+    code, status = "not_served", 502
+
+
 class RunnerFault(RunFailed):
     """A fault of ours, not the caller's and not the provider's."""
 

@@ -35,6 +35,7 @@ STATEMENT_AUDIENCE = "tallyrun-record"
 SESSION_AUDIENCE = "tallyrun-session"
 RUNS: tuple[Operation, ...] = ("chat", "messages")
 CHECKS: tuple[Operation, ...] = ("check",)
+PROVIDER_BATCHES: tuple[Operation, ...] = ("batch",)
 
 NOT_A_TOKEN = (JoseError, ValueError, RecursionError)
 """What decoding raises; the last for JSON that is nested without end."""

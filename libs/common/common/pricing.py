@@ -11,7 +11,7 @@ from genai_prices.decompose import compute_leaf_values
 from genai_prices.types import ModelInfo, calc_unit_price
 from genai_prices.units import UnitDef
 
-from common.catalogue import CATALOGUE, Prices, find, prices
+from common.catalogue import BATCH, CATALOGUE, Prices, find, prices
 from common.contracts.runs_v1 import Cost, PriceContext, Usage
 
 SMALLEST = Decimal("1E-18")
@@ -100,17 +100,14 @@ def _find(catalogue: str, served: str | None, requested: str) -> ModelInfo:
 
 
 def _terms(call: Call) -> dict[str, str]:
-    """Return in what the call differs from list price, in the catalogue's words.
-
-    A batch is `processing` there; Anthropic's own `service_tier: batch` matches nothing, and would bill double.
-    """
+    """Return in what the call differs from list price, in the catalogue's words."""
     terms = {}
     if call.service_tier and call.service_tier not in STANDARD_TIERS | {"batch"}:
         terms["service_tier"] = call.service_tier
     if call.context.speed and call.context.speed not in STANDARD_SPEEDS:
         terms["speed"] = call.context.speed
     if call.batch or call.service_tier == "batch":
-        terms["processing"] = "batch"
+        terms.update(BATCH)
     return terms
 
 

@@ -14,7 +14,8 @@ Wire = Literal["openai", "anthropic"]
 class ProviderSpec(BaseModel):
     """One provider: its name, the wire format it speaks, where it lives, and whose prices it charges.
 
-    `catalogue` is the provider id in the price catalogue; None means that its runs are unpriced.
+    `catalogue` is the provider id in the price catalogue; None means that its runs are unpriced. `batches`: it has the
+    batch endpoint of its wire format.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,6 +24,7 @@ class ProviderSpec(BaseModel):
     wire: Wire
     base_url: HttpUrl
     catalogue: str | None = None
+    batches: bool = False
 
 
 class ProviderSettings(BaseSettings):
@@ -32,7 +34,7 @@ class ProviderSettings(BaseSettings):
 
     openai_base_url: HttpUrl = HttpUrl("https://api.openai.com/v1")
     anthropic_base_url: HttpUrl = HttpUrl("https://api.anthropic.com")
-    providers_file: Path | None = Field(None, description="JSON list of {name, wire, base_url, catalogue}")
+    providers_file: Path | None = Field(None, description="JSON list of {name, wire, base_url, catalogue, batches}")
 
 
 class Providers:
@@ -45,10 +47,8 @@ class Providers:
     def load(cls, settings: ProviderSettings) -> Self:
         """Read the settings' providers; a later one of the same name replaces an earlier one."""
         known = [
-            ProviderSpec(name="openai", wire="openai", base_url=settings.openai_base_url, catalogue="openai"),
-            ProviderSpec(
-                name="anthropic", wire="anthropic", base_url=settings.anthropic_base_url, catalogue="anthropic"
-            ),
+            _known("openai", settings.openai_base_url),
+            _known("anthropic", settings.anthropic_base_url),
         ]
         return cls(known + _read(settings.providers_file))
 
@@ -65,6 +65,10 @@ class Providers:
         if (spec := self._by_name.get(name)) is None:
             raise InvalidRequest(f"provider: '{name[:64]}' is unknown; allowed: {', '.join(self.names())}")
         return spec
+
+
+def _known(wire: Wire, base_url: HttpUrl) -> ProviderSpec:
+    return ProviderSpec(name=wire, wire=wire, base_url=base_url, catalogue=wire, batches=True)
 
 
 def _read(path: Path | None) -> list[ProviderSpec]:

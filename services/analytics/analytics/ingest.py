@@ -14,7 +14,7 @@ from analytics.database import BadDataError, Database, Table
 from analytics.hours import Hour, hour_of
 from common.admission import Admission, Admitted
 from common.contracts.event import TYPE_HEADER
-from common.contracts.runs_v1 import Millis, Operation, RunCompleted
+from common.contracts.runs_v1 import ORDERS, Millis, Operation, RunCompleted
 from common.contracts.topics import GENERATIONS
 from common.ids import now_ms
 from common.kafka import Record
@@ -141,7 +141,7 @@ class Ingest:
     def _accepted(self, record: Record) -> Row | None:
         """Return the row of a run that was accepted. What was not is set aside by the runner, not here."""
         verdict = self._admission.judge(record.value, record.headers, record.timestamp)
-        if not isinstance(verdict, Admitted) or verdict.request.operation == "check":
+        if not isinstance(verdict, Admitted) or verdict.request.operation in ORDERS:
             return None
         request = verdict.request
         line = request.model_dump_json(include=set(ACCEPTED.columns), exclude_none=True).encode()
@@ -200,7 +200,7 @@ def _sort_completed(record: Record, batch: Batch) -> None:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         batch.refused.append(Refused(record, f"malformed: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"))
         return
-    if run.operation != "check":
+    if run.operation not in ORDERS:
         hour = run.workspace_id, hour_of(run.accepted_at)
         batch.completed.append(Row(record, _placed(record), hour, True) if run.batch_id else Row(record, line, hour))
 

@@ -13,6 +13,7 @@ from common.http import Lifespan, ServiceClient, Speaker, service_app
 from common.identity import Signer
 from common.kafka import Publisher, declare_topics
 from common.lockout import Lockout
+from common.objects import Objects
 from common.periodic import repeating
 from common.providers import Providers
 from common.redaction import SECRETS
@@ -23,7 +24,7 @@ from gateway.batches.feeder import Parts
 from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
-from gateway.batches.objects import Objects
+from gateway.batches.orders import Orders
 from gateway.batches.owner import Owners
 from gateway.batches.quote_file import Quotes
 from gateway.batches.results import Results
@@ -260,6 +261,8 @@ def _batching(settings: GatewaySettings, connections: Connections, shared: Share
         cancelled=CancelledLog(connections.publisher, settings.publish_seconds),
         analytics=shared.analytics,
         providers=shared.providers,
+        objects=connections.objects,
+        orders=Orders(shared.requests, connections.replies, shared.grants),
         quota=shared.quota,
     )
     owners = Owners(connections.store.batches, shared.models, parts, Finishing(results, files, shared.analytics))

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from common.identity import CHECKS, Signer
+from common.identity import CHECKS, PROVIDER_BATCHES, Signer
 
 MARGIN_SECONDS = 600
 """A grant outlives the run's deadline by this: the last attempt may start at the deadline."""
@@ -33,6 +33,10 @@ class Grants:
     def for_key(self, workspace_id: UUID, provider: str, deadline: int, key_id: UUID) -> str:
         """Return a grant to check this key alone, and for nothing else."""
         return self._signer.grant(workspace_id, (provider,), _needed(deadline), key_id, operations=CHECKS)
+
+    def for_batches(self, workspace_id: UUID, provider: str, deadline: int) -> str:
+        """Return a grant for an order about the provider's own batches, and for no run."""
+        return self._signer.grant(workspace_id, (provider,), _needed(deadline), operations=PROVIDER_BATCHES)
 
     def _remember(self, group: tuple[UUID, str, int], token: str, expires_at: int) -> None:
         if len(self._current) >= REMEMBERED:

@@ -186,9 +186,9 @@ def replayable(record: SetAside) -> RunRequested | RunCompleted | Verdict:
         return Verdict("cannot_be_replayed", "the run itself went on: only its acceptance was not recorded")
     try:
         if is_requests(topic) and service == "runner":
-            return _unless_check(RunRequested.model_validate_json(record.value))
+            return _unless_order(RunRequested.model_validate_json(record.value))
         if is_completions(topic) and service == "analytics":
-            return _unless_check(RunCompleted.model_validate_json(record.value))
+            return _unless_order(RunCompleted.model_validate_json(record.value))
     except ValidationError as error:
         return Verdict("cannot_be_replayed", f"malformed: {_fault(error)}")
     return Verdict("cannot_be_replayed", "it is from no topic that is replayed")
@@ -212,9 +212,11 @@ def renewed(request: RunRequested, accepted_at: int, now: int, publish_by: int) 
     )
 
 
-def _unless_check(what: RunRequested | RunCompleted) -> RunRequested | RunCompleted | Verdict:
+def _unless_order(what: RunRequested | RunCompleted) -> RunRequested | RunCompleted | Verdict:
     if what.operation == "check":
         return Verdict("cannot_be_replayed", "it tried a key that was being connected: connect it again")
+    if what.operation == "batch":
+        return Verdict("cannot_be_replayed", "it was about a provider's batch: its owner asks again by itself")
     return what
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 from fastapi import FastAPI
 
@@ -17,6 +17,7 @@ from common.errors import Unavailable
 from common.http import ServiceClient, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
+from common.objects import Objects
 from common.periodic import repeating
 from common.pricing import Call, price
 from common.providers import Providers, ProviderSettings
@@ -35,6 +36,7 @@ from runner.journal import Journal
 from runner.lane import Lane
 from runner.leases import Leases
 from runner.limits import Limits
+from runner.orders import Orders
 from runner.parking import Parking
 from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
@@ -76,6 +78,7 @@ class Runner:
             self._price,
             Deltas(self._publisher),
             self._cancelled,
+            self._orders(settings),
             call_seconds=settings.call_seconds,
             previews=settings.prompt_previews,
         )
@@ -193,6 +196,14 @@ class Runner:
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
         call = Call(run.model, answer.served_model, answer.service_tier, answer.usage, answer.price_context)
         return price(self._catalogues[run.provider], call, datetime.now(UTC))
+
+    def _orders(self, settings: RunnerSettings) -> Orders:
+        contents = cache(lambda: Objects(settings.files_url))
+        return Orders(contents, self._completions, self._price_batch, previews=settings.prompt_previews)
+
+    def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:
+        used = answer.served_model, answer.service_tier, answer.usage, answer.price_context
+        return price(self._catalogues[provider], Call(model, *used, batch=True), at)
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from common.admission import Admitted
 from common.contracts.credentials_v1 import Lease
-from common.contracts.runs_v1 import UNVERIFIED, Cost, RunCompleted, RunRequested
+from common.contracts.runs_v1 import ORDERS, UNVERIFIED, Cost, RunCompleted, RunRequested
 from common.errors import (
     BatchWasCancelled,
     CallOutcomeUnknown,
@@ -86,6 +86,13 @@ class Deltas(Protocol):
         """Yield what takes the events of one call; at the end of the block all of them have been sent."""
 
 
+class BatchOrders(Protocol):
+    """Does what is ordered about providers' own batches."""
+
+    async def carry_out(self, run: RunRequested, provider: Provider, lease: Lease) -> Answer:
+        """Return what came of the run's order, or raise `CallFailed`, or a `TallyrunError` that is final."""
+
+
 class Cancelled(Protocol):
     """Which batches were cancelled."""
 
@@ -104,6 +111,7 @@ class Executor:
         price: Pricer,
         deltas: Deltas,
         cancelled: Cancelled,
+        orders: BatchOrders,
         *,
         call_seconds: float,
         previews: bool = True,
@@ -114,6 +122,7 @@ class Executor:
         self._price = price
         self._deltas = deltas
         self._cancelled = cancelled
+        self._orders = orders
         self._call_seconds = call_seconds
         self._previews = previews
 
@@ -211,10 +220,12 @@ class Executor:
         return failure
 
     def _cost(self, run: RunRequested, answer: Answer) -> Cost:
-        return FREE if run.operation == "check" else self._price(run, answer)  # listing models costs nothing
+        return FREE if run.operation in ORDERS else self._price(run, answer)
 
     async def _call(self, provider: Provider, progress: Progress, lease: Lease) -> Answer:
         run = progress.run
+        if run.operation == "batch":
+            return await self._orders.carry_out(run, provider, lease)
         if run.operation != "check":
             if run.body.get("stream"):
                 return await self._stream(provider, progress, lease)

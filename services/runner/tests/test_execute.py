@@ -132,6 +132,13 @@ class Cancelled:
         return run.batch_id in self.batches
 
 
+class NoOrders:
+    """Nothing is asked about providers' own batches."""
+
+    async def carry_out(self, run: RunRequested, provider: Provider, lease: Lease) -> Answer:
+        raise AssertionError(run)
+
+
 def executor(
     providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10, sender: Log | None = None
 ) -> Executor:
@@ -142,6 +149,7 @@ def executor(
         five_cents,
         Deltas(sender or Log()),
         Cancelled(),
+        NoOrders(),
         call_seconds=call_seconds,
     )
 
@@ -283,7 +291,7 @@ async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]
         raise ZeroDivisionError
 
     deltas = Deltas(Log())
-    executor = Executor(providers, Leaser(), Limits(10), broken, deltas, Cancelled(), call_seconds=10)
+    executor = Executor(providers, Leaser(), Limits(10), broken, deltas, Cancelled(), NoOrders(), call_seconds=10)
     completed = await executor.execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"

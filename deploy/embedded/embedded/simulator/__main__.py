@@ -20,6 +20,7 @@ async def main(settings: SimulatorSettings) -> None:
         seed=settings.seed,
     )
     async with running(behaviour, settings.port, settings.host) as simulator:
+        simulator.simulator.batches.pace.seconds = settings.batch_seconds
         print(f"simulated provider: OPENAI_BASE_URL={simulator.openai_base_url}", flush=True)
         print(f"                    ANTHROPIC_BASE_URL={simulator.anthropic_base_url}", flush=True)
         await stop.wait()

@@ -11,12 +11,13 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from embedded.simulator import streaming, wires
+from embedded.simulator.batches import Batches, key_of
 from embedded.simulator.behaviour import Behaviour, Steering, Step
 from embedded.simulator.ledger import Ledger
 from embedded.simulator.prompt import Call, images, read_call
 from embedded.simulator.writing import Written, write
 
-MAX_BODY_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 256 * 2**20
 LOOPBACK = "127.0.0.1"
 FOREVER_SECONDS = 86_400
 
@@ -27,6 +28,7 @@ class Simulator:
     def __init__(self, behaviour: Behaviour) -> None:
         self.steering = Steering(behaviour)
         self.ledger = Ledger()
+        self.batches = Batches(self._in_batch)
 
     def app(self) -> web.Application:
         """Return the HTTP application."""
@@ -40,6 +42,7 @@ class Simulator:
         app.router.add_get("/control/calls", self._calls)
         app.router.add_delete("/control/calls", self._forget)
         app.router.add_get("/control/last", self._last)
+        app.router.add_routes(self.batches.routes())
         return app
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -53,7 +56,7 @@ class Simulator:
 
     async def _answer(self, request: web.Request, path: str) -> web.StreamResponse:
         content = await request.read()
-        call = self.ledger.placed(read_call(path, _key(request), _json(content)))
+        call = self.ledger.placed(read_call(path, key_of(request), _json(content)))
         step = self.steering.fate(call)
         anthropic = path == "messages" or "anthropic-version" in request.headers
         reply = None if step.kind in {"hang", "reset"} else self._reply(call, step, anthropic)
@@ -67,6 +70,16 @@ class Simulator:
         if reply.status == 200 and call.path != "models" and call.body.get("stream"):
             return await self._stream(request, call, reply, step)
         return _response(reply, step)
+
+    def _in_batch(self, call: Call) -> wires.Reply:
+        """Answer a batch's row; a step that has no answer is a fault of the server's."""
+        call = self.ledger.placed(call)
+        step = self.steering.fate(call)
+        if step.kind in {"hang", "reset", "malformed"}:
+            step = Step(kind="server_error")
+        reply = self._reply(call, step, call.path == "messages")
+        self.ledger.received(call, reply.status)
+        return reply
 
     async def _stream(self, request: web.Request, call: Call, reply: wires.Reply, step: Step) -> web.StreamResponse:
         anthropic = call.path == "messages"
@@ -129,12 +142,6 @@ class Simulator:
 
     async def _last(self, _: web.Request) -> web.Response:
         return web.Response(body=self.ledger.last_body, content_type="application/json")
-
-
-def _key(request: web.Request) -> str:
-    if key := request.headers.get("x-api-key"):
-        return key
-    return request.headers.get("authorization", "").removeprefix("Bearer ").strip()
 
 
 def _json(content: bytes) -> dict[str, Any]:

@@ -17,3 +17,4 @@ class SimulatorSettings(BaseSettings):
         0, ge=0, le=1, description="share of calls that fail, in equal parts by each transient way"
     )
     seed: int = 0
+    batch_seconds: float = Field(0.5, ge=0, description="how long a provider's own batch takes; a real one up to a day")

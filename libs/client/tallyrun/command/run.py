@@ -6,7 +6,7 @@ from typing import IO, Annotated
 
 import typer
 
-from tallyrun.batches import Quote
+from tallyrun.batches import Mode, Quote
 from tallyrun.command import wording
 from tallyrun.command.outfile import must_be_writable
 from tallyrun.command.progress import Bar
@@ -24,13 +24,16 @@ Model = Annotated[
 ]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="the file that results are written into; - prints")]
 MaxCost = Annotated[float | None, typer.Option(min=0, metavar="USD", help="stop feeding rows before more is spent")]
+How = Annotated[
+    Mode, typer.Option("--mode", help="provider: their own batches, cheaper and within 24 hours; auto: where it suits")
+]
 Detach = Annotated[bool, typer.Option("--detach", help="print the batch's id and do not wait")]
 
 
-def quote(session: Session, file: File, model: Model = None) -> None:
+def quote(session: Session, file: File, model: Model = None, mode: How = "online") -> None:
     """Say what a file of rows would cost, as a range. Nothing is run."""
     with session.client() as client, Bar(session) as bar:
-        told = client.quote(source_of(file), model=model, sent=bar.sent)
+        told = client.quote(source_of(file), model=model, mode=mode, sent=bar.sent)
     session.note(wording.quoted(told))
     if told.errors:
         raise bad_rows(told)
@@ -46,6 +49,7 @@ def run(
         list[str] | None, typer.Option(metavar="K=V", help="what costs are grouped by; repeatable")
     ] = None,
     max_cost: MaxCost = None,
+    mode: How = "online",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask whether the quote is fine")] = False,
     detach: Detach = False,
     output: Output = None,
@@ -64,7 +68,7 @@ def run(
         async with session.async_client() as client:
             with Bar(session) as bar:
                 batch = await client.submit(
-                    source_of(file), model=model, name=name, labels=labels, max_cost=max_cost,
+                    source_of(file), model=model, name=name, labels=labels, max_cost=max_cost, mode=mode,
                     approve=bar.aside(approve), sent=bar.sent,
                 )  # fmt: skip
                 say_submitted(session, batch, max_cost)

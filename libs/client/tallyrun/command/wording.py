@@ -1,10 +1,10 @@
 """How amounts, counts and batches read in a line."""
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from tallyrun.batches import BatchStatus, Quote
+from tallyrun.batches import BatchPart, BatchStatus, Quote
 
 CENTS, FOUR, FINE = Decimal("0.01"), Decimal("0.0001"), Decimal("0.000001")
 
@@ -53,9 +53,14 @@ def quoted(quote: Quote) -> str:
     """Return a quote in a line."""
     tokens = sum(model.input_high for model in quote.models)
     dollars = range_of(quote.low, quote.high, money)
-    return " · ".join(
-        [counted(quote.rows, "row"), f"{amount(tokens)} tokens in", dollars, f"{quote.unpriced_rows:,} unpriced"]
-    )
+    told = [counted(quote.rows, "row"), f"{amount(tokens)} tokens in", dollars, f"{quote.unpriced_rows:,} unpriced"]
+    return " · ".join([*told, *_how(quote)])
+
+
+def _how(quote: Quote) -> list[str]:
+    if quote.runs_as == "provider":
+        return ["through the providers' batches, within 24 hours"]
+    return [f"run now: {quote.runs_as_why}"] if quote.runs_as_why else []
 
 
 def progress(status: BatchStatus) -> str:
@@ -64,14 +69,27 @@ def progress(status: BatchStatus) -> str:
         f"{status.done * 100 // max(1, status.rows):3}% {status.done:,}/{status.rows:,}",
         f"{status.failed:,} failed",
         _spent(status),
-        *(_pace(status) if status.state == "in_progress" else [_state(status)]),
+        *_pace(status),
     ]
     return " · ".join(parts)
 
 
 def _pace(status: BatchStatus) -> list[str]:
+    if status.state != "in_progress":
+        return [_state(status)]
+    if status.runs_as == "provider":
+        return [_at_provider(part) for part in status.parts if part.stage != "done"]
     rate = [f"{status.rate_per_second:,.0f}/s"] if status.rate_per_second else []
     return rate if status.eta is None else [*rate, f"{span(status.eta)} left"]
+
+
+def _at_provider(part: BatchPart) -> str:
+    """Return how a provider's own batch stands; one that tells no counts, how long it has taken."""
+    if part.submitted_at is None:
+        return f"{part.provider}: {part.stage}"
+    since = span(datetime.now(UTC) - part.submitted_at)
+    counts = f" {part.completed + (part.failed or 0):,}/{part.rows:,}" if part.completed is not None else ""
+    return f"{part.provider}: {(part.state or part.stage).replace('_', ' ')}{counts} since {since}"
 
 
 def _spent(status: BatchStatus) -> str:

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.contracts.event import Event
 
-Operation = Literal["chat", "messages", "check"]
+Operation = Literal["chat", "messages", "check", "batch"]
+"""`check` tries a key, `batch` is an order about a provider's own batch (`provider_batches_v1`): neither is a run."""
+
+ORDERS: frozenset[Operation] = frozenset({"check", "batch"})
+"""What is asked of a runner and is no run: it is in no count and no sum."""
+
+BATCH_TIER = "batch"
+"""The service tier of runs that went through a provider's batch endpoint, whatever the provider calls it."""
+
 Status = Literal["succeeded", "failed", "cancelled", "expired"]
 Name = Annotated[str, Field(max_length=256)]
 LATEST = 4_102_444_800_000

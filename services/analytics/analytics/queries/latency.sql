@@ -1,4 +1,5 @@
--- How long runs took, by at most two dimensions: of those that succeeded, by the execution that completed first.
+-- How long runs took, by at most two dimensions: of those that succeeded, by the execution that completed first. What a
+-- provider's own batch did took no time that could be told.
 WITH
     in_order AS (
         SELECT
@@ -52,7 +53,7 @@ SELECT
     quantilesExact(0.5, 0.9, 0.95, 0.99)(latency_ms) AS percentiles,
     toUInt64(max(latency_ms)) AS longest
 FROM in_order
-WHERE is_first AND status = 'succeeded'
+WHERE is_first AND status = 'succeeded' AND service_tier != 'batch'
     AND (empty({model:Array(String)}) OR model IN {model:Array(String)})
     AND (empty({provider:Array(String)}) OR provider IN {provider:Array(String)})
     AND (empty({key:Array(String)}) OR toString(key_id) IN {key:Array(String)})

@@ -8,6 +8,9 @@ from common.contracts.runs_v1 import Status
 KEY_REFUSED = frozenset({"invalid_api_key", "no_api_key", "api_key_expired", "insufficient_quota"})
 """What a new key, or a topped up account, cures: the batch pauses until then."""
 
+TIMED = frozenset({"rate_limited", "not_served"})
+"""What is worth another round at the time that was told."""
+
 FAULT = "runner_fault"
 FAULT_ROUNDS = 5
 FIRST_WAIT_MS = 5_000
@@ -29,7 +32,7 @@ def may_come_again(end: End, deadline: int) -> bool:
     """Whether a row with this end can be fed again, as long as its batch goes on."""
     if end.status != "failed":
         return False
-    limited = end.code == "rate_limited" and end.retry_at is not None and end.retry_at < deadline
+    limited = end.code in TIMED and end.retry_at is not None and end.retry_at < deadline
     return limited or end.code == FAULT or end.code in KEY_REFUSED
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from common.contracts.answers_v1 import Answer, Money
 from common.contracts.runs_v1 import Status
-from gateway.batches.batch import Batch, LineError, State
+from gateway.batches.batch import Batch, LineError, Mode, RunsAs, State
+from gateway.batches.parts import PartRecord, Stage
 from gateway.batches.results import Result
 
 
@@ -27,10 +28,29 @@ class QuotedAnswer(Answer):
     unpriced_rows: int
 
 
+class PartAnswer(Answer):
+    """Rows that went to a provider as one of its own batches, and the counts that it tells of them, if it does.
+
+    `stage`: where we are with it; `state`: what the provider says of its batch.
+    """
+
+    provider: str
+    model: str
+    rows: int
+    stage: Stage
+    provider_batch_id: str | None
+    state: str | None
+    completed: int | None
+    failed: int | None
+    submitted_at: datetime | None
+    ended_at: datetime | None
+
+
 class BatchAnswer(Answer):
     """A batch. Counts are of rows, `cost` and `max_cost` in US dollars; what has no price is in `unpriced` alone.
 
-    `read_up_to`: what had ended before that time is in the figures.
+    `read_up_to`: what had ended before that time is in the figures. `runs_as`: what became of `mode`, once the rows are
+    read; `runs_as_why`, where not through the providers' own batches though it was asked for.
     """
 
     id: str
@@ -61,6 +81,10 @@ class BatchAnswer(Answer):
     error_file_id: str | None
     read_up_to: datetime | None
     quote: QuotedAnswer | None
+    mode: Mode
+    runs_as: RunsAs | None
+    runs_as_why: str | None
+    parts: list[PartAnswer]
 
 
 class BatchPage(Answer):
@@ -137,6 +161,25 @@ def batch_answer(batch: Batch) -> BatchAnswer:
         error_file_id=batch.error_file_id,
         read_up_to=_moment_or_none(progress.read_up_to),
         quote=_quoted(batch),
+        mode=batch.mode,
+        runs_as=batch.runs_as,
+        runs_as_why=batch.runs_as_why,
+        parts=[_part(PartRecord.model_validate(part)) for part in batch.parts],
+    )
+
+
+def _part(part: PartRecord) -> PartAnswer:
+    return PartAnswer(
+        provider=part.provider,
+        model=part.model,
+        rows=part.rows,
+        stage=part.stage,
+        provider_batch_id=part.provider_batch,
+        state=part.state or None,
+        completed=part.completed,
+        failed=part.failed,
+        submitted_at=_moment_or_none(part.submitted_at),
+        ended_at=_moment_or_none(part.ended_at),
     )
 
 

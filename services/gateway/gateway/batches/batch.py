@@ -15,6 +15,11 @@ CANCELLABLE: tuple[State, ...] = ("validating", "in_progress", "paused")
 RETRYABLE: tuple[State, ...] = ("completed", "expired", "cancelled")
 """Ended, with a result for every row."""
 
+Mode = Literal["online", "provider", "auto"]
+"""Row by row, now; through the providers' own batches, within a day; whichever suits."""
+
+RunsAs = Literal["online", "provider"]
+
 Endpoint = Literal["/v1/chat/completions", "/v1/messages"]
 
 ASKED_TO_PAUSE = "paused on request"
@@ -93,6 +98,10 @@ class Batch:
     quoted_unpriced: int | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
+    mode: Mode = "online"
+    runs_as: RunsAs | None = None
+    runs_as_why: str | None = None
+    parts: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from common.contracts.runs_v1 import RunCompleted
 from common.errors import TooLarge, Unavailable
 from common.ids import now_ms
 from common.kafka import OutcomeUnknown
+from common.objects import Objects
 from common.providers import Providers
 from gateway import metrics
 from gateway.batches.batch import Batch, change_of
 from gateway.batches.course import Course
 from gateway.batches.files import Files
 from gateway.batches.lease import Lease
+from gateway.batches.orders import Orders
 from gateway.batches.rows import LineFault, Request, RowReader, pinned
 from gateway.batches.sending import Sending
 from gateway.batches.states import RowState
@@ -41,6 +43,8 @@ class Parts:
     cancelled: CancelledLog
     analytics: BatchLog
     providers: Providers
+    objects: Objects
+    orders: Orders
     quota: Quota
 
 

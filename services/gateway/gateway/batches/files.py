@@ -10,7 +10,7 @@ from uuid import UUID
 from common.contracts.topics import DAY_MS
 from common.errors import TallyrunError, TooLarge
 from common.ids import new_id, now_ms
-from gateway.batches.objects import Objects, Writer
+from common.objects import Objects, Writer
 from gateway.quota.quota import storage_exceeded
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,9 @@ from gateway.batches.course import Course
 from gateway.batches.feeder import Feeder, Parts
 from gateway.batches.finish import Finishing
 from gateway.batches.lease import LEASE_MS, Lease, LeaseLost, Owned
+from gateway.batches.mode import Chosen, chosen
+from gateway.batches.parts import remove_parts
+from gateway.batches.provider_feeder import ProviderFeeder
 from gateway.batches.quote import Quoting
 from gateway.batches.rows import RowReader, pinned
 from gateway.batches.validate import Validated, validate
@@ -130,7 +133,7 @@ class Carrying:
         self._parts = parts
         self._finishing = finishing
         self._fresh = lease.batch.started_at is None
-        self._feeder: Feeder | None = None
+        self._feeder: Feeder | ProviderFeeder | None = None
         self._work: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
@@ -170,11 +173,15 @@ class Carrying:
         reader = RowReader(self._resolve, batch.endpoint, batch.model) if self._fresh else pin
         content = self._parts.files.read(batch.file_id)
         quoting = Quoting(self._parts.analytics, batch.workspace_id) if self._fresh else None
-        found = await validate(content, reader, quoting, limited=batch.max_cost is not None)
+        discounted = batch.mode == "provider"
+        found = await validate(content, reader, quoting, limited=batch.max_cost is not None, discounted=discounted)
+        how = chosen(batch.mode, found.kinds, batch.deadline - batch.created_at)
+        if self._fresh and discounted and how.why is not None:
+            found.add(LineError(None, "unsupported", f"{how.why}: run them in mode 'online'", "mode"))
         if self._fresh and found.errors:
             await self._fail(found.listed())
         elif quoting is not None:
-            known = {**_known(reader, found), **_quoted(quoting)}
+            known = {**_known(reader, found), **_quoted(quoting, how)}
             await self.lease.advance(("validating",), state="in_progress", started_at=now_ms(), **known)
         return None if self.lease.batch.state == "failed" else found
 
@@ -192,7 +199,7 @@ class Carrying:
         if batch.state == "finalizing":
             return True
         course = Course(batch, found.index)
-        self._feeder = Feeder(self.lease, course, self._parts)
+        self._feeder = self._feeder_of(course, found)
         if not await self._feeder.run(after_crash=not self._fresh):
             return False
         self._feeder = None
@@ -201,7 +208,13 @@ class Carrying:
         await self.lease.advance(("in_progress", "paused", "cancelling"), state="finalizing", **ended)
         return True
 
+    def _feeder_of(self, course: Course, found: Validated) -> Feeder | ProviderFeeder:
+        if self.lease.batch.runs_as == "provider":
+            return ProviderFeeder(self.lease, course, self._parts, found.kinds)
+        return Feeder(self.lease, course, self._parts)
+
     async def _finish(self) -> None:
+        await remove_parts(self.lease.batch, self._parts.objects)
         known = await self._finishing.finish(self.lease.batch)
         progress = known.pop("progress")
         assert isinstance(progress, Progress)
@@ -215,6 +228,7 @@ def _known(reader: RowReader, found: Validated) -> dict[str, Any]:
     return {"endpoint": reader.endpoint, "models": models, "progress": change_of(progress)}
 
 
-def _quoted(quoting: Quoting) -> dict[str, Any]:
-    quote = quoting.quote()
-    return {"quoted_low": quote.low, "quoted_high": quote.high, "quoted_unpriced": quote.unpriced_rows}
+def _quoted(quoting: Quoting, how: Chosen) -> dict[str, Any]:
+    quote = quoting.quote(how)
+    expected = {"quoted_low": quote.low, "quoted_high": quote.high, "quoted_unpriced": quote.unpriced_rows}
+    return {**expected, "runs_as": how.runs_as, "runs_as_why": how.why}

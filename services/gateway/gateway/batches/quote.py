@@ -11,7 +11,9 @@ from common.catalogue import Rate, rate
 from common.contracts.answers_v1 import Answer, Money, OutputTokens
 from common.errors import TallyrunError
 from common.providers import ProviderSpec
+from gateway.batches.batch import RunsAs
 from gateway.batches.estimate import Span, choices, input_tokens, output_limit
+from gateway.batches.mode import Chosen
 
 ENOUGH_RUNS = 30
 """So many earlier answers tell more about the next ones than an assumption does."""
@@ -23,6 +25,7 @@ SPREAD = Decimal("0.2")
 """A batch's mean may lie so far from the mean of earlier answers, even where those hardly differ."""
 
 NOTHING = Span(0, 0)
+ONLINE = Chosen("online")
 
 
 class ModelQuote(Answer):
@@ -42,13 +45,18 @@ class ModelQuote(Answer):
 
 
 class Quote(Answer):
-    """All rows of a batch: `low` and `high` leave out the rows without a price, which are counted."""
+    """All rows of a batch: `low` and `high` leave out the rows without a price, which are counted.
+
+    `runs_as`: at which price, row by row or through the providers' own batches; `runs_as_why`, where not as asked.
+    """
 
     rows: int
     unpriced_rows: int
     low: Money
     high: Money
     models: list[ModelQuote]
+    runs_as: RunsAs = "online"
+    runs_as_why: str | None = None
 
 
 class History(Protocol):
@@ -62,7 +70,7 @@ class History(Protocol):
 class _Share:
     """The rows of one model so far."""
 
-    rate: Rate | None
+    rates: dict[RunsAs, Rate | None]
     answer: Span
     basis: str
     rows: int = 0
@@ -74,25 +82,26 @@ class _Share:
         self.input += input_tokens(body)
         self.output += self.answer.capped(output_limit(body)).times(choices(body))
 
-    def quote(self, provider: str, model: str) -> ModelQuote:
+    def quote(self, provider: str, model: str, runs_as: RunsAs) -> ModelQuote:
+        price = self.rates[runs_as]
         return ModelQuote(
             provider=provider,
             model=model,
             rows=self.rows,
-            unpriced_rows=0 if self.rate else self.rows,
+            unpriced_rows=0 if price else self.rows,
             input_low=self.input.low,
             input_high=self.input.high,
             output_low=self.output.low,
             output_high=self.output.high,
-            low=self._cost(self.input.low, self.output.low),
-            high=self._cost(self.input.high, self.output.high),
+            low=self._cost(price, self.input.low, self.output.low),
+            high=self._cost(price, self.input.high, self.output.high),
             basis=self.basis,
         )
 
-    def _cost(self, input_tokens: int, output_tokens: int) -> Decimal | None:
-        if self.rate is None:
+    def _cost(self, price: Rate | None, input_tokens: int, output_tokens: int) -> Decimal | None:
+        if price is None:
             return None
-        return input_tokens * self.rate.input + output_tokens * self.rate.output + self.rows * self.rate.request
+        return input_tokens * price.input + output_tokens * price.output + self.rows * price.request
 
 
 def _now() -> datetime:
@@ -115,10 +124,12 @@ class Quoting:
             share = self._shares[spec.name, model] = await self._begun(spec, model)
         share.add(body)
 
-    def quote(self) -> Quote:
-        """Return what all rows so far will cost."""
-        models = [share.quote(*name) for name, share in self._shares.items()]
+    def quote(self, how: Chosen = ONLINE) -> Quote:
+        """Return what all rows so far will cost, run so."""
+        models = [share.quote(*name, how.runs_as) for name, share in self._shares.items()]
         return Quote(
+            runs_as=how.runs_as,
+            runs_as_why=how.why,
             rows=sum(quoted.rows for quoted in models),
             unpriced_rows=sum(quoted.unpriced_rows for quoted in models),
             low=sum((quoted.low or Decimal(0) for quoted in models), Decimal(0)),
@@ -127,9 +138,12 @@ class Quoting:
         )
 
     async def _begun(self, spec: ProviderSpec, model: str) -> _Share:
-        price = None if spec.catalogue is None else rate(spec.catalogue, model, self._clock())
         answer, basis = expected(await self._earlier(spec.name, model))
-        return _Share(price, answer, basis)
+        online, provider = (self._rate(spec, model, batch=batch) for batch in (False, True))
+        return _Share({"online": online, "provider": provider}, answer, basis)
+
+    def _rate(self, spec: ProviderSpec, model: str, *, batch: bool) -> Rate | None:
+        return None if spec.catalogue is None else rate(spec.catalogue, model, self._clock(), batch=batch)
 
     async def _earlier(self, provider: str, model: str) -> OutputTokens | None:
         try:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from common.ids import now_ms
-from gateway.batches.batch import LineError
+from gateway.batches.batch import LineError, Mode
 from gateway.batches.files import Files
+from gateway.batches.mode import chosen
 from gateway.batches.quote import History, Quote, Quoting
 from gateway.batches.rows import RowReader
 from gateway.batches.submit import FileShelf
@@ -30,7 +31,7 @@ class Quotes:
         self._models = models
         self._history = history
 
-    async def quote(self, workspace_id: UUID, file_id: str, model: str | None) -> Quoted:
+    async def quote(self, workspace_id: UUID, file_id: str, model: str | None, mode: Mode, lifetime_ms: int) -> Quoted:
         """Read the file once; `model` is for rows that name none. Raises `NotFound`."""
         file = await self._shelf.get(workspace_id, file_id, now_ms())
 
@@ -39,4 +40,4 @@ class Quotes:
 
         reader, quoting = RowReader(resolve, None, model), Quoting(self._history, workspace_id)
         found = await validate(self._files.read(file.id), reader, quoting, limited=False)
-        return Quoted(quoting.quote(), found.listed())
+        return Quoted(quoting.quote(chosen(mode, found.kinds, lifetime_ms)), found.listed())

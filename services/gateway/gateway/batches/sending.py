@@ -20,6 +20,11 @@ LONGEST_LABEL = 256
 """What a run's label may hold; longer metadata stays with the batch."""
 
 
+def labels_of(batch: Batch) -> dict[str, str]:
+    """Return the labels that the batch's runs carry."""
+    return {name: value for name, value in batch.labels.items() if len(value) <= LONGEST_LABEL}
+
+
 @dataclass(frozen=True)
 class Sending:
     """What it takes to publish a row."""
@@ -38,7 +43,7 @@ class Sending:
             provider=row.spec.name,
             model=row.model,
             body=row.body,
-            labels={name: value for name, value in batch.labels.items() if len(value) <= LONGEST_LABEL},
+            labels=labels_of(batch),
             batch_id=batch.id,
             custom_id=row.custom_id,
             reply_to=self.replies.reply_to,

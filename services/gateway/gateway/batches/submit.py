@@ -12,7 +12,7 @@ import orjson
 from common.contracts.topics import DAY_MS, MAX_BODY_BYTES
 from common.errors import Conflict, InvalidRequest
 from common.ids import now_ms
-from gateway.batches.batch import ASKED_TO_PAUSE, CANCELLABLE, RETRYABLE, Batch, State, new_batch_id
+from gateway.batches.batch import ASKED_TO_PAUSE, CANCELLABLE, RETRYABLE, Batch, Mode, State, new_batch_id
 from gateway.batches.files import INPUT, Draft, Files, StoredFile
 from gateway.batches.index import digest
 from gateway.batches.lines import Line, lines
@@ -36,6 +36,7 @@ class Terms:
     lifetime_ms: int = DAY_MS
     max_cost: Decimal | None = None
     output_seconds: int | None = None
+    mode: Mode = "online"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Batches:
 
     async def submit(self, caller: Caller, terms: Terms, key: str | None) -> tuple[Batch, bool]:
         """Return the batch, and whether it existed: the same terms under the same key are the same batch."""
-        asked = hashed(vars(terms))
+        asked = hashed({name: value for name, value in vars(terms).items() if (name, value) != ("mode", "online")})
         if (earlier := await self._earlier(caller, key, asked)) is not None:
             return earlier, True
         file = await self._shelf.get(caller.workspace_id, terms.file_id, now_ms())
@@ -120,10 +121,9 @@ class Batches:
             raise Conflict(f"the batch is {old.state}: its rows can be run again once it has ended")
         wanted = await self._wanted(old, which)
         file = await self._chosen(old, wanted)
-        again = _batch(
-            caller, Terms(file.id, old.name, old.model, old.endpoint, old.labels, old.deadline - old.created_at)
-        )
-        return await self._added(replace(again, retry_of=old.id, **changes), asked, key)
+        lifetime_ms = old.deadline - old.created_at
+        again = _batch(caller, Terms(file.id, old.name, old.model, old.endpoint, old.labels, lifetime_ms))
+        return await self._added(replace(again, retry_of=old.id, mode=old.mode, **changes), asked, key)
 
     async def _earlier(self, caller: Caller, key: str | None, asked: bytes) -> Batch | None:
         if key is None:
@@ -184,4 +184,5 @@ def _batch(caller: Caller, terms: Terms) -> Batch:
         labels=terms.labels or {},
         max_cost=terms.max_cost,
         output_seconds=terms.output_seconds,
+        mode=terms.mode,
     )

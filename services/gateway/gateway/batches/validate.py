@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from typing import Literal
 
 from common.catalogue import Rate, rate
 from common.contracts.topics import MAX_BODY_BYTES
@@ -13,11 +14,15 @@ from gateway.batches.batch import LineError
 from gateway.batches.budget import Unbounded, bound
 from gateway.batches.index import RowIndex
 from gateway.batches.lines import Line, lines
+from gateway.batches.mode import Kinds
 from gateway.batches.quote import Quoting
 from gateway.batches.rows import LineFault, Request, RowReader
 
 MOST_ROWS = 50_000
 """As OpenAI's batches have it: https://platform.openai.com/docs/guides/batch"""
+
+Limited = Literal["listed", "discounted"] | None
+"""At which price each row is bounded, if it is."""
 
 LISTED_ERRORS = 100
 ROWS_AT_ONCE = 50
@@ -31,6 +36,7 @@ class Validated:
     index: RowIndex = field(default_factory=RowIndex)
     errors: list[LineError] = field(default_factory=list)
     more: int = 0
+    kinds: Kinds = field(default_factory=Kinds)
 
     def add(self, error: LineError) -> None:
         """Note a fault, or count it where enough are listed."""
@@ -47,17 +53,27 @@ class Validated:
 
 
 async def validate(
-    content: AsyncIterator[bytes], reader: RowReader, quoting: Quoting | None = None, *, limited: bool
+    content: AsyncIterator[bytes],
+    reader: RowReader,
+    quoting: Quoting | None = None,
+    *,
+    limited: bool,
+    discounted: bool = False,
 ) -> Validated:
     """Read the whole file. `limited`: the batch has a spend limit, so that every row needs a bound.
+
+    `discounted`: at the price of the providers' own batches, where the catalogue knows one.
 
     `quoting` adds the rows up that are good.
     """
     found = Validated()
-    async for row in read_rows(content, reader, found.index, limited=limited):
+    limit: Limited = ("discounted" if discounted else "listed") if limited else None
+    async for row in read_rows(content, reader, found.index, limited=limit):
         if isinstance(row, LineError):
             found.add(row)
-        elif quoting is not None:
+            continue
+        found.kinds.add(row)
+        if quoting is not None:
             await quoting.add(row.spec, row.model, row.body)
     if not len(found.index) and not found.errors:
         found.add(LineError(None, "empty_file", "the file has no rows"))
@@ -65,7 +81,7 @@ async def validate(
 
 
 async def read_rows(
-    content: AsyncIterator[bytes], reader: RowReader, index: RowIndex, *, limited: bool = False
+    content: AsyncIterator[bytes], reader: RowReader, index: RowIndex, *, limited: Limited = None
 ) -> AsyncIterator[Request | LineError]:
     """Yield each row, which then is in the index, or what is wrong with its line; it ends with the row too many."""
     seen = 0
@@ -80,10 +96,10 @@ async def read_rows(
             await asyncio.sleep(0)
 
 
-async def _row(line: Line, reader: RowReader, index: RowIndex, *, limited: bool) -> Request | LineError:
+async def _row(line: Line, reader: RowReader, index: RowIndex, *, limited: Limited) -> Request | LineError:
     try:
         row = await reader.read(line.content)
-        most = _bound(row) if limited else Decimal(0)
+        most = _bound(row, batch=limited == "discounted") if limited else Decimal(0)
     except LineFault as fault:
         return LineError(line.number, fault.code, fault.message, fault.param)
     if index.add(row.custom_id, line, most):
@@ -91,8 +107,9 @@ async def _row(line: Line, reader: RowReader, index: RowIndex, *, limited: bool)
     return LineError(line.number, "duplicate_custom_id", f"'{row.custom_id}' came before", "custom_id")
 
 
-def _bound(row: Request) -> Decimal:
-    price = None if row.spec.catalogue is None else _highest(row.spec.catalogue, row.model, datetime.now(UTC).date())
+def _bound(row: Request, *, batch: bool) -> Decimal:
+    catalogue, today = row.spec.catalogue, datetime.now(UTC).date()
+    price = None if catalogue is None else _highest(catalogue, row.model, today, batch=batch)
     if price is None:
         message = f"'{row.spec.name}/{row.model}' has no price, and a spend limit needs one: leave the limit out"
         raise LineFault("unpriced_model", message, "model")
@@ -104,10 +121,10 @@ def _bound(row: Request) -> Decimal:
 
 
 @lru_cache(maxsize=1024)
-def _highest(catalogue: str, model: str, day: date) -> Rate | None:
+def _highest(catalogue: str, model: str, day: date, *, batch: bool) -> Rate | None:
     """Return the highest price within the day: some providers' depend on the hour."""
     begins = datetime.combine(day, time(), UTC)
-    prices = [rate(catalogue, model, begins + timedelta(hours=hour)) for hour in range(25)]
+    prices = [rate(catalogue, model, begins + timedelta(hours=hour), batch=batch) for hour in range(25)]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None

@@ -12,7 +12,7 @@ from common.contracts.answers_v1 import Success
 from common.contracts.runs_v1 import Labels, Name, Status
 from common.errors import InvalidRequest
 from gateway.batches.answers import BatchAnswer, BatchPage, ResultAnswer, ResultWithInput, batch_answer, result_fields
-from gateway.batches.batch import Batch, State
+from gateway.batches.batch import Batch, Mode, State
 from gateway.batches.inputs import Inputs
 from gateway.batches.results import Result, Results
 from gateway.batches.submit import ALL_AGAIN, Again, Batches, Terms, Which
@@ -22,6 +22,9 @@ from gateway.tokens import Tokens
 
 LONGEST_SECONDS = 7 * 86_400
 """The log keeps what waits in it for seven days."""
+
+DAY_SECONDS = 86_400
+DeadlineSeconds = Annotated[int, Field(ge=1, le=LONGEST_SECONDS)]
 
 MOST_DOLLARS = 10_000_000
 Dollars = Annotated[Decimal, Field(gt=0, le=MOST_DOLLARS, max_digits=25, decimal_places=18)]
@@ -34,13 +37,18 @@ STATUS: dict[str, Status] = {"ok": "succeeded", "failed": "failed", "expired": "
 
 
 class SubmitBatch(Asked):
-    """A batch to submit. `model` is used for rows that name none; `maxCost` is in US dollars."""
+    """A batch to submit. `model` is used for rows that name none; `maxCost` is in US dollars.
+
+    `mode`: `provider` goes through the providers' own batches, at their discount and within a day; `auto` does where it
+    suits the rows and the deadline.
+    """
 
     file_id: FileId
     name: Name | None = None
     model: Annotated[Name, Field(min_length=1)] | None = None
     labels: Labels = {}
-    deadline_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = 86_400
+    deadline_seconds: DeadlineSeconds = DAY_SECONDS
+    mode: Mode = "online"
     max_cost: Dollars | None = None
 
     def terms(self) -> Terms:
@@ -52,6 +60,7 @@ class SubmitBatch(Asked):
             labels=self.labels,
             lifetime_ms=self.deadline_seconds * 1000,
             max_cost=self.max_cost,
+            mode=self.mode,
         )
 
 

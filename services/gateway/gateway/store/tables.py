@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, DateTime, Text
 
 from common.ids import new_id
-from gateway.batches.batch import State
+from gateway.batches.batch import Mode, RunsAs, State
 from gateway.tokens import Role
 
 
@@ -182,5 +182,9 @@ class BatchRow(Base):
     quoted_unpriced: Mapped[int | None] = mapped_column(BigInteger)
     output_file_id: Mapped[str | None]
     error_file_id: Mapped[str | None]
+    mode: Mapped[Mode] = mapped_column(Text, server_default="online")
+    runs_as: Mapped[RunsAs | None] = mapped_column(Text)
+    runs_as_why: Mapped[str | None]
+    parts: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
     owner: Mapped[str | None]
     lease_until: Mapped[int] = mapped_column(BigInteger, default=0)

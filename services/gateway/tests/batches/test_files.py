@@ -11,9 +11,9 @@ from services.gateway.tests.batches.conftest import Caller, PlayedLog, row
 from services.gateway.tests.conftest import Gateway
 
 from common.ids import now_ms
+from common.objects import Objects
 from gateway.batches import files as storing
 from gateway.batches.files import Files, StoredFile
-from gateway.batches.objects import Objects
 from gateway.routes import files as routes
 from gateway.store import Store
 

@@ -1,9 +1,10 @@
 """The model providers: one adapter for each wire format, over its official SDK's connections."""
 
 from common.providers import ProviderSpec
-from runner.providers.answer import Answer, CallFailed, Hearing, Provider
+from runner.providers.answer import Answer, CallFailed, Hearing
 from runner.providers.anthropic import AnthropicProvider
 from runner.providers.openai import OpenAIProvider
+from runner.providers.provider import Provider
 
 __all__ = ["Answer", "CallFailed", "Hearing", "Provider", "provider_for"]
 

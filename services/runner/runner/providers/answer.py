@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from pydantic import SecretStr
-
-from common.contracts.runs_v1 import Operation, PriceContext, Usage
+from common.contracts.runs_v1 import PriceContext, Usage
 
 
 class Hearing(Protocol):
@@ -63,27 +61,3 @@ class CallFailed(Exception):
         self.retryable = retryable
         self.retry_after = retry_after
         self.outcome_known = outcome_known
-
-
-class Provider(Protocol):
-    """One provider. It never retries; one connection pool serves every key."""
-
-    async def call(
-        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
-    ) -> Answer:
-        """Send the body verbatim and return the answer, or raise `CallFailed`; within the time given."""
-        ...
-
-    async def stream(
-        self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float, hearing: Hearing
-    ) -> Answer:
-        """Do what `call` does for a body that asks for a stream, and let it be heard as it comes."""
-        ...
-
-    async def check(self, secret: SecretStr) -> bool:
-        """Return whether the key was verified (False: the provider lists no models), or raise `CallFailed`."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...

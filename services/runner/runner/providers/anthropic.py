@@ -11,7 +11,9 @@ from common.contracts.runs_v1 import Operation
 from common.providers import ProviderSpec
 from runner.providers.allowance import limits_in, wait_seconds
 from runner.providers.answer import Answer, Hearing
+from runner.providers.anthropic_batches import AnthropicBatches
 from runner.providers.assembly import MessageAssembly
+from runner.providers.batching import Caller
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
 from runner.providers.stream import is_stream, streamed
@@ -27,6 +29,7 @@ class AnthropicProvider:
         self._http = pooled(DefaultAioHttpClient)
         sdk = AsyncAnthropic(api_key="of-each-call", base_url=self._url, http_client=self._http)
         self._http.headers.update(fixed(sdk.default_headers))
+        self.batches = AnthropicBatches(Caller(self._name, f"{self._url}/v1", self._http), _answer)
 
     async def call(
         self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float

@@ -12,8 +12,10 @@ from common.providers import ProviderSpec
 from runner.providers.allowance import limits_in, wait_seconds
 from runner.providers.answer import Answer, Hearing
 from runner.providers.assembly import ChatAssembly
+from runner.providers.batching import Caller
 from runner.providers.connections import CHECK_SECONDS, bearer, fixed, pooled, timeouts
 from runner.providers.failures import Callee, check_body, check_key, json_object, listed, reach, unreadable
+from runner.providers.openai_batches import OpenAIBatches
 from runner.providers.stream import is_stream, streamed
 from runner.usage import openai_usage, text
 
@@ -29,6 +31,7 @@ class OpenAIProvider:
         # The SDK takes these from its environment, and would send them along with every tenant's key.
         sdk.organization = sdk.project = None
         self._http.headers.update(fixed(sdk.default_headers))
+        self.batches = OpenAIBatches(Caller(self._name, self._url, self._http), _answer)
 
     async def call(
         self, operation: Operation, body: dict[str, Any], secret: SecretStr, timeout_seconds: float
