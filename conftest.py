@@ -7,13 +7,15 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["common.testing"]
 
 WHOLE_PATH = "tests/"
+STACKS = ("tests/browser/", WHOLE_PATH)
+"""The tests of each share a stack, those of the first in a browser."""
 
 
 class ByFile(LoadScopeScheduling):
-    """Each file to one process, and all of `tests/` to the same one, since they share a stack."""
+    """Each file to one process, and all that share a stack to the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return WHOLE_PATH if nodeid.startswith(WHOLE_PATH) else nodeid.partition("::")[0]
+        return next((folder for folder in STACKS if nodeid.startswith(folder)), nodeid.partition("::")[0])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,7 +10,10 @@ from common.engines.ports import LOOPBACK, free_port
 
 GATEWAY = 8080
 INNER = (8081, 8082, 8083, 9092, 9093, 8090)
-"""Vault, analytics, runner, Kafka, its controller, the simulator: as in the containers."""
+"""Vault, analytics, runner, Kafka, its controller, the simulator: as in the containers.
+
+They belong to the stack whose gateway has its usual port: of two that start at once both would find them free.
+"""
 
 
 class PortError(Exception):
@@ -31,13 +34,13 @@ class Ports:
 
     @classmethod
     def choose(cls, gateway: int) -> Self:
-        """Return free ports around the gateway's, or raise `PortError` if that one is taken."""
+        """Return the gateway's and free ones, the usual ones if they are; or raise `PortError` if that one is taken."""
         if not _free(gateway):
             raise PortError(
                 f"port {gateway} is in use{_by_whom(gateway)}: choose another one for the gateway, "
                 f"for example GATEWAY_PORT={free_port()} make run"
             )
-        inner = [port if port != gateway and _free(port) else free_port() for port in INNER]
+        inner = [port if gateway == GATEWAY and _free(port) else free_port() for port in INNER]
         return cls(gateway, *inner)
 
 

@@ -109,21 +109,20 @@ def test_a_gateway_port_in_use_is_an_error_that_names_it() -> None:
 
 
 def test_inner_ports_that_are_in_use_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as gateway:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        usual = free_port()
+        monkeypatch.setattr("embedded.ports.GATEWAY", usual)
         monkeypatch.setattr("embedded.ports.INNER", (taken.getsockname()[1],) * 6)
-        port = gateway.getsockname()[1]
-        gateway.close()
-        ports = Ports.choose(port)
-    assert ports.gateway == port
+        ports = Ports.choose(usual)
+    assert ports.gateway == usual
     assert len({ports.gateway, ports.vault, ports.analytics, ports.runner, ports.kafka, ports.simulator}) == 6
 
 
-def test_the_gateway_may_have_another_services_usual_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = free_port()
-    monkeypatch.setattr("embedded.ports.INNER", (wanted, *INNER[1:]))
-    ports = Ports.choose(wanted)
-    assert ports.gateway == wanted
-    assert ports.vault != wanted
+def test_a_stack_with_a_gateway_port_of_its_own_leaves_the_usual_ones_to_the_other() -> None:
+    port = free_port()
+    ports = Ports.choose(port)
+    assert ports.gateway == port
+    assert not {ports.vault, ports.analytics, ports.runner, ports.kafka, ports.simulator} & {*INNER}
 
 
 def test_a_first_start_without_a_network_says_so(tmp_path: Path) -> None:

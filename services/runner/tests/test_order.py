@@ -76,11 +76,10 @@ async def bulk_run(cluster: Cluster, prompt: str, number: int, workspace: UUID) 
 
 async def test_of_one_percent_poison_exactly_the_poison_is_rejected(cluster: Cluster) -> None:
     poison, good = [new_id() for _ in range(10)], []
-    for number in range(1_000):
-        if number % 100 == 50:
-            await cluster.send(REQUESTED.name, b'{"model": 1}', poison[number // 100], partition=number % PARTITIONS)
-        else:
-            good.append(await cluster.publish(f"good {number}", partition=number % PARTITIONS))
+    for hundred in poison:
+        good += await asyncio.gather(*(cluster.publish(f"good {n}", partition=n % PARTITIONS) for n in range(50)))
+        await cluster.send(REQUESTED.name, b'{"model": 1}', hundred, partition=hundred.int % PARTITIONS)
+        good += await asyncio.gather(*(cluster.publish(f"good {n}", partition=n % PARTITIONS) for n in range(49)))
     async with cluster.runner():
         ended = await cluster.completed(*good)
         rejected = await cluster.records(REJECTED.name, set(poison))
