@@ -183,8 +183,15 @@ def test_an_error_says_what_happened_and_is_tried_again(dashboard: Dashboard) ->
     page.locator("#groups").wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 360])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        ("dark", 1440),
+        ("light", 360),
+        pytest.param("light", 1440, marks=pytest.mark.soak),
+        pytest.param("dark", 360, marks=pytest.mark.soak),
+    ],
+)
 def test_nothing_keeps_anybody_out_of_any_view(opened: Opened, shown: Shown, theme: str, width: int) -> None:
     dashboard = opened(
         color_scheme=theme, viewport={"width": width, "height": 800}, bypass_csp=True

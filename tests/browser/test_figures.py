@@ -39,7 +39,7 @@ def drawn(page: Page, title: str, trace: int = 0) -> list[float]:
     return values
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])
 def test_card_chart_table_and_csv_are_the_apis(dashboard: Dashboard, shown: Shown, zone: str) -> None:
     page = dashboard.open("overview", period="30d", tz=zone)
     dashboard.drawn("Cost over time")
