@@ -62,7 +62,7 @@ class PartRecord(BaseModel):
 
 
 @dataclass(eq=False)
-class RowsOf:
+class FormedPart:
     """A part with its rows, each with the round that it is in."""
 
     record: PartRecord

@@ -1,6 +1,6 @@
 """A provider's own batches, whatever its wire format: what goes in, what comes out, over the provider's connections."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -100,6 +100,25 @@ class Caller:
             method, f"{self._url}{path}", headers=headers, timeout=timeouts(seconds), **content
         )
         return json_object(callee.said(await reach(sending, callee, seconds)))
+
+    async def create(
+        self, path: str, secret: SecretStr, seconds: float, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> dict[str, Any]:
+        """Make a batch and return it. A failure says whether it may have been made all the same."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            return await self.ask("POST", path, secret, seconds, headers=sent, **content)
+        except CallFailed as failed:
+            unheard = as_unknown(failed)
+        raise unheard
+
+    async def cancel(self, path: str, secret: SecretStr) -> None:
+        """Ask for a batch's end; one that has ended stays as it is."""
+        try:
+            await self.ask("POST", f"{path}/cancel", secret)
+        except CallFailed as failed:
+            if failed.status_code not in {400, 409}:
+                raise
 
     async def pages(self, path: str, after: str, secret: SecretStr) -> AsyncIterator[dict[str, Any]]:
         """Yield what is listed, newest first; `after` names the parameter that goes on."""
