@@ -15,7 +15,7 @@ from common.contracts.provider_batches_v1 import ORDER, Cancel, Collect, Collect
 from common.contracts.runs_v1 import Cost, ReplyTo, RunCompleted, RunRequested
 from common.contracts.topics import GENERATIONS
 from common.errors import ProviderRejected, TallyrunError
-from runner.jsonl import lines
+from common.jsonl import lines
 from runner.preview import preview
 from runner.providers import Answer, CallFailed, Provider
 from runner.providers.batching import Results, Sent, Unserved

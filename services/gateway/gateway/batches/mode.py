@@ -39,7 +39,7 @@ class Kinds:
         """Take in the next row."""
         name = row.spec.name, row.model, row.operation
         if (number := self._numbers.get(name)) is None:
-            number = self._numbers[name] = min(len(self.all), 2**16 - 1)
+            number = self._numbers[name] = len(self.all)
             self.all.append(Kind(row.spec, row.model, row.operation))
         self._of.append(number)
 
@@ -47,8 +47,9 @@ class Kinds:
         """Return the row's kind."""
         return self.all[self._of[row]]
 
-    def __len__(self) -> int:
-        """Return how many rows there are."""
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
         return len(self._of)
 
 
@@ -76,7 +77,7 @@ def _obstacle(kinds: Sequence[Kind]) -> str | None:
 def _not_worth(kinds: Kinds, lifetime_ms: int) -> str | None:
     if lifetime_ms < DAY_MS:
         return "its deadline is less than 24 hours away"
-    if len(kinds) < FEWEST_ROWS:
+    if kinds.rows < FEWEST_ROWS:
         return f"it has fewer than {FEWEST_ROWS} rows"
     dear = sorted({kind.model for kind in kinds.all if not _discounted(kind)})
     return f"the catalogue has no batch price of {', '.join(dear[:3])}" if dear else None

@@ -10,7 +10,7 @@ import httpx2
 from pydantic import SecretStr
 
 from common.contracts.provider_batches_v1 import PartLine, Standing
-from runner.jsonl import joined, lines
+from common.jsonl import lines
 from runner.providers.answer import Answer, CallFailed
 from runner.providers.connections import bearer, timeouts
 from runner.providers.failures import Callee, check_key, json_object, reach, refusal
@@ -20,6 +20,9 @@ ASK_SECONDS = 30.0
 
 READ_SECONDS = 60.0
 """Between two pieces of a large answer."""
+
+SENT_BYTES = 256 * 1024
+"""About so many go out at a time, however short the lines are."""
 
 FOUND_LATE_MS = 120_000
 """How far a provider's clock may differ from ours, when batches are looked for by when they were made."""
@@ -163,7 +166,18 @@ async def sized(pieces: Callable[[], AsyncIterator[bytes]]) -> dict[str, Any]:
     size = 0
     async for piece in pieces():
         size += len(piece)
-    return {"content": joined(pieces()), "headers": {"Content-Length": str(size)}}
+    return {"content": _joined(pieces()), "headers": {"Content-Length": str(size)}}
+
+
+async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for piece in pieces:
+        waiting += piece
+        if len(waiting) >= SENT_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 def as_unknown(failed: CallFailed) -> CallFailed:
