@@ -9,7 +9,7 @@ from common.catalogue import rate
 from common.contracts.runs_v1 import Operation
 from common.contracts.topics import DAY_MS
 from common.providers import ProviderSpec
-from gateway.batches.batch import Mode, RunsAs
+from gateway.batches.batch import LineError, Mode, RunsAs
 from gateway.batches.rows import Request
 
 FEWEST_ROWS = 100
@@ -66,6 +66,13 @@ def chosen(mode: Mode, kinds: Kinds, lifetime_ms: int) -> Chosen:
         return Chosen("online")
     obstacle = _obstacle(kinds.all) or (_not_worth(kinds, lifetime_ms) if mode == "auto" else None)
     return Chosen("provider") if obstacle is None else Chosen("online", obstacle)
+
+
+def refused(mode: Mode, how: Chosen) -> LineError | None:
+    """Return why a batch that must go to providers is not taken; in mode `auto` its rows are run at once instead."""
+    if mode != "provider" or how.why is None:
+        return None
+    return LineError(None, "unsupported", f"{how.why}: run them in mode 'online'", "mode")
 
 
 def _obstacle(kinds: Sequence[Kind]) -> str | None:

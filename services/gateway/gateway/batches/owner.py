@@ -13,7 +13,7 @@ from gateway.batches.course import Course
 from gateway.batches.feeder import Feeder, Feeding
 from gateway.batches.finish import Finishing
 from gateway.batches.lease import LEASE_MS, Lease, LeaseLost, Owned
-from gateway.batches.mode import Chosen, chosen
+from gateway.batches.mode import Chosen, chosen, refused
 from gateway.batches.parts import remove_parts
 from gateway.batches.provider_feeder import ProviderFeeder
 from gateway.batches.quote import Quoting
@@ -176,8 +176,8 @@ class Carrying:
         discounted = batch.mode == "provider"
         found = await validate(content, reader, quoting, limited=batch.max_cost is not None, discounted=discounted)
         how = chosen(batch.mode, found.kinds, batch.deadline - batch.created_at)
-        if self._fresh and discounted and how.why is not None:
-            found.add(LineError(None, "unsupported", f"{how.why}: run them in mode 'online'", "mode"))
+        if (error := refused(batch.mode, how)) is not None:
+            found.add(error)
         if self._fresh and found.errors:
             await self._fail(found.listed())
         elif quoting is not None:
