@@ -80,6 +80,7 @@ def test_an_overlay_changes_variables_that_there_are(overlay: str) -> None:
     readers = {
         "tallyrun": SERVICES,
         "tallyrun-providers": ("gateway", "runner", "analytics"),
+        "tallyrun-files": ("gateway", "runner"),
         "tallyrun-gateway": ("gateway",),
         "tallyrun-cluster": ("vault", "analytics"),
     }

@@ -20,6 +20,8 @@ PRODUCT: set[Arrow] = {
     ("vault", "postgres", 5432),
     ("runner", "vault", 8080),
     ("runner", "kafka", 9092),
+    ("runner", "objects", 443),
+    ("runner", "objects", 9000),
     ("runner", "internet", 443),
     ("analytics", "kafka", 9092),
     ("analytics", "clickhouse", 8123),

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from tallyrun.batches import BatchStatus, Expected, Quote
+from tallyrun.batches import BatchFault, BatchStatus, Expected, Quote
 from tallyrun.command import wording
 
 
@@ -74,3 +74,8 @@ def test_an_end_says_what_failed() -> None:
         "done: 48,169 ok, 41 failed (38 rate_limited, 3 invalid) · $27.04, 2 unpriced"
     )
     assert wording.ended(status(state="cancelled", cancelled=9), {}).startswith("cancelled: 34,188 ok, 41 failed, 9")
+
+
+def test_a_fault_names_its_line_unless_it_is_the_files() -> None:
+    faults = [BatchFault(line=line, code="unsupported", message="not this") for line in (3, None)]
+    assert [wording.fault(fault) for fault in faults] == ["line 3: not this", "not this"]

@@ -20,7 +20,7 @@ from common.redaction import SECRETS
 from gateway.analytics import Analytics
 from gateway.ask import Asks
 from gateway.assets import Assets
-from gateway.batches.feeder import Parts
+from gateway.batches.feeder import Feeding
 from gateway.batches.files import MAX_FILE_BYTES, SWEEP_SECONDS, Files
 from gateway.batches.finish import Finishing
 from gateway.batches.inputs import Inputs
@@ -255,7 +255,7 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
 def _batching(settings: GatewaySettings, connections: Connections, shared: Shared) -> Batching:
     files = Files(connections.store.files, connections.objects, shared.quota)
     results = Results(shared.analytics, files)
-    parts = Parts(
+    feeding = Feeding(
         files=files,
         sending=Sending(shared.requests, connections.replies, shared.grants),
         cancelled=CancelledLog(connections.publisher, settings.publish_seconds),
@@ -265,7 +265,7 @@ def _batching(settings: GatewaySettings, connections: Connections, shared: Share
         orders=Orders(shared.requests, connections.replies, shared.grants),
         quota=shared.quota,
     )
-    owners = Owners(connections.store.batches, shared.models, parts, Finishing(results, files, shared.analytics))
+    owners = Owners(connections.store.batches, shared.models, feeding, Finishing(results, files, shared.analytics))
     return Batching(files, results, owners)
 
 

@@ -11,14 +11,14 @@ from aiokafka import TopicPartition
 from pydantic import BaseModel, ValidationError
 
 from common.contracts.credentials_v1 import Lease
-from common.contracts.provider_batches_v1 import ORDER, Cancel, Collect, Collected, Look, PartLine, Submit
+from common.contracts.provider_batches_v1 import ORDER, Cancel, Collect, Collected, Look, Order, PartLine, Submit
 from common.contracts.runs_v1 import Cost, ReplyTo, RunCompleted, RunRequested
 from common.contracts.topics import GENERATIONS
 from common.errors import ProviderRejected, TallyrunError
-from runner.jsonl import lines
+from common.jsonl import lines
 from runner.preview import preview
 from runner.providers import Answer, CallFailed, Provider
-from runner.providers.batching import Results, Sent
+from runner.providers.batching import Results, Sent, Unserved
 from runner.rows import Ending, Row
 
 AT_ONCE = 200
@@ -69,9 +69,7 @@ class Orders:
             raise CallFailed("runner_fault", f"the part cannot be read: {error.message}", retryable=True) from error
         return _answer(told)
 
-    async def _do(
-        self, run: RunRequested, order: Submit | Look | Cancel | Collect, provider: Provider, lease: Lease
-    ) -> BaseModel:
+    async def _do(self, run: RunRequested, order: Order, provider: Provider, lease: Lease) -> BaseModel:
         batches, secret = provider.batches, lease.secret
         match order:
             case Submit():
@@ -96,19 +94,12 @@ class Orders:
             yield PartLine(**orjson.loads(line))
 
     async def _collect(self, run: RunRequested, order: Collect, found: Results | None, lease: Lease) -> Collected:
-        """Publish the end of each row once: as the provider tells it, then of those that it does not tell of."""
+        """Publish the end of each row, a few at a time."""
         rows = {line.run_id.hex: self._row(line) async for line in self._lines(order.part.file)}
         ending, count = Ending(run, order, lease, self._priced), len(rows)
         waiting: list[RunCompleted] = []
-        if found is not None:
-            async for told in found.ends:
-                if (row := rows.pop(told.custom_id, None)) is not None:
-                    waiting.append(ending.of(row, told.end))
-                if len(waiting) >= AT_ONCE:
-                    await self._publish(waiting)
-        rest = "unknown" if found is None else found.rest
-        for row in rows.values():
-            waiting.append(ending.of(row, rest))
+        async for end in _ends(rows, found, ending):
+            waiting.append(end)
             if len(waiting) >= AT_ONCE:
                 await self._publish(waiting)
         await self._publish(waiting)
@@ -130,6 +121,17 @@ class Orders:
 def journal_of(run_id: UUID) -> TopicPartition:
     """Return where the end of a row of a provider's batch stands, whoever collects it."""
     return TopicPartition(JOURNAL.name, run_id.int % JOURNAL.partitions)
+
+
+async def _ends(rows: dict[str, Row], found: Results | None, ending: Ending) -> AsyncIterator[RunCompleted]:
+    """Yield the end of each row once: as the provider tells it, then of those that it does not tell of."""
+    if found is not None:
+        async for told in found.ends:
+            if (row := rows.pop(told.custom_id, None)) is not None:
+                yield ending.of(row, told.end)
+    rest: Unserved = "unknown" if found is None else found.rest
+    for row in rows.values():
+        yield ending.of(row, rest)
 
 
 def _answer(told: BaseModel) -> Answer:

@@ -101,7 +101,7 @@ def approved(session: Session, told: Quote, max_cost: float | None, *, yes: bool
 
 def bad_rows(told: Quote) -> NotUnderstood:
     """Return the error for rows that the gateway will not take."""
-    lines = "".join(f"\n  line {fault.line}: {fault.message}" for fault in told.errors[:20])
+    lines = "".join(f"\n  {wording.fault(fault)}" for fault in told.errors[:20])
     return NotUnderstood(f"the gateway does not take these rows:{lines}", "invalid_rows")
 
 

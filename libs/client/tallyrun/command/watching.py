@@ -60,7 +60,7 @@ class Watching:
         failures = Counter([row.error_code or "failed" async for row in batch.results(only="failed")])
         self.session.note(wording.ended(batch, failures))
         for fault in batch.errors[:20]:
-            self.session.note(f"  line {fault.line}: {fault.message}" if fault.line else f"  {fault.message}")
+            self.session.note(f"  {wording.fault(fault)}")
         if self.session.how in (Format.JSON, Format.JSONL):
             self.session.write_one(BatchStatus(**dict(batch)), ())
         raise typer.Exit(exits.of_batch(batch, failures))

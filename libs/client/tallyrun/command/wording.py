@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from tallyrun.batches import BatchPart, BatchStatus, Quote
+from tallyrun.batches import BatchFault, BatchPart, BatchStatus, Quote
 
 CENTS, FOUR, FINE = Decimal("0.01"), Decimal("0.0001"), Decimal("0.000001")
 
@@ -61,6 +61,11 @@ def _how(quote: Quote) -> list[str]:
     if quote.runs_as == "provider":
         return ["through the providers' batches, within 24 hours"]
     return [f"run now: {quote.runs_as_why}"] if quote.runs_as_why else []
+
+
+def fault(told: BatchFault) -> str:
+    """Return what is wrong with a line, or with the file."""
+    return f"line {told.line}: {told.message}" if told.line else told.message
 
 
 def progress(status: BatchStatus) -> str:

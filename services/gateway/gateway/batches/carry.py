@@ -12,8 +12,8 @@ from common.ids import now_ms
 from gateway.batches.again import KEY_REFUSED
 from gateway.batches.batch import Batch
 from gateway.batches.lease import Lease
-from gateway.batches.orders import BEGIN_MS, Orders, Told, answered_by
-from gateway.batches.parts import RowsOf
+from gateway.batches.orders import Orders, Told, handed_over_by
+from gateway.batches.parts import FormedPart, Stage
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,9 @@ SOONEST_SECONDS, LATEST_SECONDS = 2.0, 60.0
 """Between two looks at a provider's batch: a tenth of its age, within these."""
 
 AFTER_FAULT_SECONDS = 10.0
-MOST_ROUNDS = 5
+MOST_HAND_OVERS = 5
+"""Of a row: one that was not served so often has failed."""
+
 AGAIN_MS = 10_000
 FULL_AGAIN_MS = 15 * 60_000
 """When a provider that has too much in hand may take more."""
@@ -50,10 +52,10 @@ Refused = Callable[[str, RunError], Awaitable[None]]
 class Carrier:
     """Carries one part on, from wherever it stands."""
 
-    def __init__(self, lease: Lease, part: RowsOf, orders: Orders, save: Save, refused: Refused) -> None:
+    def __init__(self, lease: Lease, part: FormedPart, orders: Orders, save: Save, refused: Refused) -> None:
         self._lease = lease
         self._record = part.record
-        self._rounds = max((number for _, number in part.rows), default=0)
+        self._round = max((number for _, number in part.rows), default=0)
         self._orders = orders
         self._save = save
         self._refused = refused
@@ -118,7 +120,7 @@ class Carrier:
         try:
             told = await self._give(order, publish_by)
         except TimeoutError:
-            await self._become("submitting", tried_until=answered_by(order, now_ms() + BEGIN_MS))
+            await self._become("submitting", tried_until=handed_over_by())
             return 0
         except Unavailable:
             await self._become("written")
@@ -129,7 +131,7 @@ class Carrier:
         if told.standing is not None and told.standing.provider_batch is not None:
             return await self._found(told.standing, told)
         if told.error is None or told.unknown:
-            await self._become("submitting", tried_until=answered_by(self._any_submit(), now_ms() + BEGIN_MS))
+            await self._become("submitting", tried_until=handed_over_by())
             return SOONEST_SECONDS
         if told.error.code in KEY_REFUSED:
             await self._become("written")
@@ -143,7 +145,7 @@ class Carrier:
     async def _resolve(self) -> float:
         """Find out whether the part was handed over; only what surely was not is handed over again."""
         if self._record.tried_until is None:  # by an owner before: its order may have been given just now
-            self._record.tried_until = answered_by(self._any_submit(), now_ms() + BEGIN_MS)
+            self._record.tried_until = handed_over_by()
             await self._save()
         overdue = now_ms() > self._record.tried_until
         part, since = self._record.contract(self._lease.batch), self._record.tried_at or 0
@@ -208,17 +210,20 @@ class Carrier:
 
     async def _ended(self, standing: Standing, **fields: Any) -> None:
         """Decide once and for all what its rows' ends depend on."""
-        now, why, fault = now_ms(), self._stopped(), standing.fault
+        now, fault = now_ms(), standing.fault
         full = fault is not None and fault.code == "not_served"
-        again: int | None = now + (FULL_AGAIN_MS if full else AGAIN_MS)
-        if why is not None or self._rounds + 1 >= MOST_ROUNDS or (again or 0) >= self._lease.batch.deadline:
-            again = None
+        again_at = self._again_at(now + (FULL_AGAIN_MS if full else AGAIN_MS))
         if fault is not None and full:
-            fault = fault.model_copy(update={"retry_at": again})
+            fault = fault.model_copy(update={"retry_at": again_at})
         # Within our own clock: a provider's may be behind, or tell seconds only.
         ended_at = min(now, max(standing.ended_at or now, self._record.submitted_at or now))
-        told: dict[str, Any] = {"ended_at": ended_at, "why": why, "again_at": again, "failure": fault}
-        await self._become("ended", **fields, **told)
+        why = self._stopped()
+        await self._become("ended", ended_at=ended_at, why=why, again_at=again_at, failure=fault, **fields)
+
+    def _again_at(self, soonest: int) -> int | None:
+        """Return when what was not served may go into another part; None: never."""
+        last = self._stopped() is not None or self._round + 1 >= MOST_HAND_OVERS
+        return None if last or soonest >= self._lease.batch.deadline else soonest
 
     async def _lost(self, why: str) -> None:
         message = f"what became of this row at {self._record.provider} cannot be found out: {why}"
@@ -253,10 +258,7 @@ class Carrier:
         until = self._orders.publish_by(self._lease.publish_by) if publish_by is None else publish_by
         return await self._orders.give(self._lease.batch, self._record, order, until)
 
-    def _any_submit(self) -> Submit:
-        return Submit(part=self._record.contract(self._lease.batch))
-
-    async def _become(self, stage: Any, **fields: Any) -> None:
+    async def _become(self, stage: Stage, **fields: Any) -> None:
         self._record.stage = stage
         for name, value in fields.items():
             setattr(self._record, name, value)

@@ -68,6 +68,11 @@ class Course:
         self.states.unsent(row, now)
         self.budget.release(row)
 
+    def give_up(self, row: int, now: int) -> None:
+        """Note that the row, which was to be sent, never can be."""
+        self.unsent(row, now)
+        self.states.give_up(row, RowState.FAILED)
+
     def accepted(self, run_id: UUID, custom_id: str | None) -> None:
         """Learn, after a crash, what the log has."""
         row, number = self._placed(run_id, custom_id)

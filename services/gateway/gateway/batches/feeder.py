@@ -35,7 +35,7 @@ LOST_MS = 15 * 60_000
 
 
 @dataclass(frozen=True)
-class Parts:
+class Feeding:
     """What feeding needs from elsewhere."""
 
     files: Files
@@ -51,21 +51,21 @@ class Parts:
 class Feeder:
     """Feeds one batch for as long as its lease holds."""
 
-    def __init__(self, lease: Lease, course: Course, parts: Parts) -> None:
+    def __init__(self, lease: Lease, course: Course, feeding: Feeding) -> None:
         self.stopping = False
         """Set where this replica goes: what is under way is another one's to follow."""
 
         self._lease = lease
         self._course = course
-        self._parts = parts
-        self._reader: RowReader = pinned(lease.batch, parts.providers)
-        self._truth = Truth(lease, course, parts.analytics)
+        self._feeding = feeding
+        self._reader: RowReader = pinned(lease.batch, feeding.providers)
+        self._truth = Truth(lease, course, feeding.analytics)
         self._paused = lease.batch.state == "paused"
         self._cancel_told = False
 
     async def run(self, *, after_crash: bool) -> bool:
         """Return True once every row is final, False if told to stop before."""
-        with self._parts.sending.replies.of_batch(self._lease.batch.id, self._told):
+        with self._feeding.sending.replies.of_batch(self._lease.batch.id, self._told):
             if after_crash:
                 await self._truth.recover()
             self._lease.told = self._stored
@@ -117,7 +117,7 @@ class Feeder:
         self._course.states.give_up_all(RowState.CANCELLED)
         if not self._cancel_told:
             try:
-                await self._parts.cancelled.append(batch.id, batch.workspace_id, batch.cancelling_at or now_ms())
+                await self._feeding.cancelled.append(batch.id, batch.workspace_id, batch.cancelling_at or now_ms())
                 self._cancel_told = True
             except Unavailable as error:
                 log.warning("runners are not told of a cancelled batch yet: %s", error.message)
@@ -133,14 +133,12 @@ class Feeder:
 
     async def _feed(self) -> int:
         """Send the next rows and return how many were sent."""
-        publish_by = self._parts.sending.publish_by(self._lease.publish_by)
+        publish_by = self._feeding.sending.publish_by(self._lease.publish_by)
         rows = await self._allowed_rows() if publish_by is not None else []
         if not rows or publish_by is None:
             return 0
-        index = self._course.index
         try:
-            starts, ends = [index.starts[row] for row in rows], [index.ends[row] for row in rows]
-            lines = await self._parts.files.lines(self._lease.batch.file_id, starts, ends)
+            lines = await self._feeding.files.lines(self._lease.batch.file_id, *self._course.index.spans(rows))
         except BaseException:
             for row in rows:
                 self._course.unsent(row, now_ms())
@@ -151,9 +149,9 @@ class Feeder:
     async def _allowed_rows(self) -> list[int]:
         """Take what is to be fed now off the list, as far as the workspace's rate allows."""
         workspace_id, room = self._lease.batch.workspace_id, max(0, min(AT_ONCE, self._course.room()))
-        allowed = await self._parts.quota.share(workspace_id, room)
+        allowed = await self._feeding.quota.share(workspace_id, room)
         rows = self._next_rows(allowed)
-        self._parts.quota.give_back(workspace_id, allowed - len(rows))
+        self._feeding.quota.give_back(workspace_id, allowed - len(rows))
         return rows
 
     def _next_rows(self, room: int) -> list[int]:
@@ -180,8 +178,7 @@ class Feeder:
             return False
         except (LineFault, TooLarge) as error:  # validation lets none of these through, unless a provider was removed
             log.error("a row cannot be fed: %s", error)  # noqa: TRY400 - the reason is enough
-            self._course.unsent(row, now_ms())
-            self._course.states.give_up(row, RowState.FAILED)
+            self._course.give_up(row, now_ms())
             return False
         metrics.FED.inc()
         return True
@@ -189,7 +186,7 @@ class Feeder:
     async def _publish(self, row: int, request: Request, publish_by: int) -> None:
         run_id = self._course.run_id(row, request.custom_id)
         flight = self._course.states.flights[row]
-        await self._parts.sending.send(self._lease.batch, request, run_id, flight.accepted_at, publish_by)
+        await self._feeding.sending.send(self._lease.batch, request, run_id, flight.accepted_at, publish_by)
 
     def _told(self, run: RunCompleted) -> None:
         self._course.told(run, now_ms())

@@ -1,6 +1,7 @@
 """Where each row of a batch lies in its file, in about a hundred bytes a row."""
 
 from array import array
+from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import blake2b
 
@@ -32,6 +33,10 @@ class RowIndex:
         self.lines.append(line.number)
         self._bounds.append(-int(-bound.scaleb(PICODOLLARS) // 1))
         return True
+
+    def spans(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the rows' first bytes in the file, and those behind their last."""
+        return [self.starts[row] for row in rows], [self.ends[row] for row in rows]
 
     def find(self, custom_id: str | None) -> int | None:
         """Return the row of that id."""

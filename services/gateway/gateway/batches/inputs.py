@@ -40,5 +40,5 @@ class InputFile:
         row = self._index.find(custom_id)
         if row is None:
             return None, None
-        (content,) = await self._files.lines(self._file_id, [self._index.starts[row]], [self._index.ends[row]])
+        (content,) = await self._files.lines(self._file_id, *self._index.spans([row]))
         return self._index.lines[row], orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))["body"]

@@ -9,7 +9,7 @@ from common.catalogue import rate
 from common.contracts.runs_v1 import Operation
 from common.contracts.topics import DAY_MS
 from common.providers import ProviderSpec
-from gateway.batches.batch import Mode, RunsAs
+from gateway.batches.batch import LineError, Mode, RunsAs
 from gateway.batches.rows import Request
 
 FEWEST_ROWS = 100
@@ -39,7 +39,7 @@ class Kinds:
         """Take in the next row."""
         name = row.spec.name, row.model, row.operation
         if (number := self._numbers.get(name)) is None:
-            number = self._numbers[name] = min(len(self.all), 2**16 - 1)
+            number = self._numbers[name] = len(self.all)
             self.all.append(Kind(row.spec, row.model, row.operation))
         self._of.append(number)
 
@@ -47,8 +47,9 @@ class Kinds:
         """Return the row's kind."""
         return self.all[self._of[row]]
 
-    def __len__(self) -> int:
-        """Return how many rows there are."""
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
         return len(self._of)
 
 
@@ -67,6 +68,13 @@ def chosen(mode: Mode, kinds: Kinds, lifetime_ms: int) -> Chosen:
     return Chosen("provider") if obstacle is None else Chosen("online", obstacle)
 
 
+def refused(mode: Mode, how: Chosen) -> LineError | None:
+    """Return why a batch that must go to providers is not taken; in mode `auto` its rows are run at once instead."""
+    if mode != "provider" or how.why is None:
+        return None
+    return LineError(None, "unsupported", f"{how.why}: run them in mode 'online'", "mode")
+
+
 def _obstacle(kinds: Sequence[Kind]) -> str | None:
     if without := sorted({kind.spec.name for kind in kinds if not kind.spec.batches}):
         return f"no batches are known of at {', '.join(without)}"
@@ -76,7 +84,7 @@ def _obstacle(kinds: Sequence[Kind]) -> str | None:
 def _not_worth(kinds: Kinds, lifetime_ms: int) -> str | None:
     if lifetime_ms < DAY_MS:
         return "its deadline is less than 24 hours away"
-    if len(kinds) < FEWEST_ROWS:
+    if kinds.rows < FEWEST_ROWS:
         return f"it has fewer than {FEWEST_ROWS} rows"
     dear = sorted({kind.model for kind in kinds.all if not _discounted(kind)})
     return f"the catalogue has no batch price of {', '.join(dear[:3])}" if dear else None

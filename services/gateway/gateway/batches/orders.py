@@ -56,7 +56,7 @@ class Orders:
                 await self._requests.append(request, grant)
             except OutcomeUnknown as error:
                 raise TimeoutError from error
-            async with asyncio.timeout((answered_by(order, request.deadline) - now_ms()) / 1000):
+            async with asyncio.timeout((_answered_by(order, request.deadline) - now_ms()) / 1000):
                 return _told(order, await reply)
 
     def publish_by(self, lease_ends: int) -> int:
@@ -86,7 +86,12 @@ class Orders:
         )
 
 
-def answered_by(order: Order, deadline: int) -> int:
+def handed_over_by() -> int:
+    """Return until when a hand-over that was ordered by now may be under way (UTC ms)."""
+    return now_ms() + BEGIN_MS + SUBMIT_MS + MARGIN_MS
+
+
+def _answered_by(order: Order, deadline: int) -> int:
     """Return until when an order may be under way (UTC ms), that may not begin after `deadline`."""
     longest = COLLECT_MS if isinstance(order, Collect) else SUBMIT_MS
     return deadline + longest + MARGIN_MS

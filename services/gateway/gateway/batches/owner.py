@@ -10,10 +10,10 @@ from common.ids import new_id, now_ms
 from gateway import metrics
 from gateway.batches.batch import CANCELLABLE, Claimed, LineError, Progress, change_of
 from gateway.batches.course import Course
-from gateway.batches.feeder import Feeder, Parts
+from gateway.batches.feeder import Feeder, Feeding
 from gateway.batches.finish import Finishing
 from gateway.batches.lease import LEASE_MS, Lease, LeaseLost, Owned
-from gateway.batches.mode import Chosen, chosen
+from gateway.batches.mode import Chosen, chosen, refused
 from gateway.batches.parts import remove_parts
 from gateway.batches.provider_feeder import ProviderFeeder
 from gateway.batches.quote import Quoting
@@ -46,10 +46,10 @@ class Claims(Owned, Protocol):
 class Owners:
     """Claims batches and carries them on, for as long as the replica runs."""
 
-    def __init__(self, records: Claims, models: Models, parts: Parts, finishing: Finishing) -> None:
+    def __init__(self, records: Claims, models: Models, feeding: Feeding, finishing: Finishing) -> None:
         self._records = records
         self._models = models
-        self._parts = parts
+        self._feeding = feeding
         self._finishing = finishing
         self._carried: dict[asyncio.Task[None], Carrying] = {}
         self._wake = asyncio.Event()
@@ -100,7 +100,7 @@ class Owners:
         return claimed is not None
 
     def _carry(self, lease: Lease) -> None:
-        carrying = Carrying(lease, self._models, self._parts, self._finishing)
+        carrying = Carrying(lease, self._models, self._feeding, self._finishing)
         task = asyncio.create_task(self._carried_on(carrying), name=lease.batch.id)
         self._carried[task] = carrying
         metrics.OWNED.set(len(self._carried))
@@ -127,10 +127,10 @@ class Owners:
 class Carrying:
     """One owned batch on its way: validated, fed, finished."""
 
-    def __init__(self, lease: Lease, models: Models, parts: Parts, finishing: Finishing) -> None:
+    def __init__(self, lease: Lease, models: Models, feeding: Feeding, finishing: Finishing) -> None:
         self.lease = lease
         self._models = models
-        self._parts = parts
+        self._feeding = feeding
         self._finishing = finishing
         self._fresh = lease.batch.started_at is None
         self._feeder: Feeder | ProviderFeeder | None = None
@@ -169,15 +169,15 @@ class Carrying:
     async def _validated(self) -> Validated | None:
         """Return where the rows lie; None where the batch has failed."""
         batch = self.lease.batch
-        pin = pinned(batch, self._parts.providers)
+        pin = pinned(batch, self._feeding.providers)
         reader = RowReader(self._resolve, batch.endpoint, batch.model) if self._fresh else pin
-        content = self._parts.files.read(batch.file_id)
-        quoting = Quoting(self._parts.analytics, batch.workspace_id) if self._fresh else None
+        content = self._feeding.files.read(batch.file_id)
+        quoting = Quoting(self._feeding.analytics, batch.workspace_id) if self._fresh else None
         discounted = batch.mode == "provider"
         found = await validate(content, reader, quoting, limited=batch.max_cost is not None, discounted=discounted)
         how = chosen(batch.mode, found.kinds, batch.deadline - batch.created_at)
-        if self._fresh and discounted and how.why is not None:
-            found.add(LineError(None, "unsupported", f"{how.why}: run them in mode 'online'", "mode"))
+        if (error := refused(batch.mode, how)) is not None:
+            found.add(error)
         if self._fresh and found.errors:
             await self._fail(found.listed())
         elif quoting is not None:
@@ -210,11 +210,11 @@ class Carrying:
 
     def _feeder_of(self, course: Course, found: Validated) -> Feeder | ProviderFeeder:
         if self.lease.batch.runs_as == "provider":
-            return ProviderFeeder(self.lease, course, self._parts, found.kinds)
-        return Feeder(self.lease, course, self._parts)
+            return ProviderFeeder(self.lease, course, self._feeding, found.kinds)
+        return Feeder(self.lease, course, self._feeding)
 
     async def _finish(self) -> None:
-        await remove_parts(self.lease.batch, self._parts.objects)
+        await remove_parts(self.lease.batch, self._feeding.objects)
         known = await self._finishing.finish(self.lease.batch)
         progress = known.pop("progress")
         assert isinstance(progress, Progress)

@@ -13,6 +13,7 @@ from common.contracts.provider_batches_v1 import MOST_BYTES, MOST_LINES, Part, W
 from common.contracts.runs_v1 import Operation, RunError
 from common.errors import Unavailable
 from common.ids import new_id
+from common.jsonl import lines
 from common.objects import Objects
 from gateway.batches.batch import Batch
 from gateway.batches.mode import Kind
@@ -62,7 +63,7 @@ class PartRecord(BaseModel):
 
 
 @dataclass(eq=False)
-class RowsOf:
+class FormedPart:
     """A part with its rows, each with the round that it is in."""
 
     record: PartRecord
@@ -91,12 +92,9 @@ def is_full(lines: int, size: int, more: int) -> bool:
 
 async def rows_in(objects: Objects, file: str) -> AsyncIterator[tuple[UUID, str]]:
     """Yield the run and the custom id of each row in a part's file."""
-    begun = b""
-    async for piece in objects.read(file):
-        *ended, begun = (begun + piece).split(b"\n")
-        for line in ended:
-            told = orjson.loads(line)
-            yield UUID(told["run_id"]), told["custom_id"]
+    async for line in lines(objects.read(file)):
+        told = orjson.loads(line)
+        yield UUID(told["run_id"]), told["custom_id"]
 
 
 async def remove_parts(batch: Batch, objects: Objects) -> None:

@@ -11,10 +11,10 @@ from gateway import metrics
 from gateway.batches.batch import State, change_of
 from gateway.batches.carry import ABANDONED_MS, TURN_SECONDS, Carrier, stops_at
 from gateway.batches.course import Course
-from gateway.batches.feeder import AT_ONCE, LOST_MS, Parts
+from gateway.batches.feeder import AT_ONCE, LOST_MS, Feeding
 from gateway.batches.lease import Lease
 from gateway.batches.mode import Kind, Kinds
-from gateway.batches.parts import PartRecord, RowsOf, is_full, new_part, part_file, part_line, rows_in
+from gateway.batches.parts import FormedPart, PartRecord, is_full, new_part, part_file, part_line, rows_in
 from gateway.batches.rounds import round_of
 from gateway.batches.rows import LineFault, RowReader, pinned
 from gateway.batches.states import RowState
@@ -28,19 +28,19 @@ OWNED: tuple[State, ...] = ("in_progress", "paused", "cancelling")
 class ProviderFeeder:
     """Feeds one batch for as long as its lease holds."""
 
-    def __init__(self, lease: Lease, course: Course, parts: Parts, kinds: Kinds) -> None:
+    def __init__(self, lease: Lease, course: Course, feeding: Feeding, kinds: Kinds) -> None:
         self.stopping = False
         """Set where this replica goes: what is under way is another one's to follow."""
 
         self._lease = lease
         self._course = course
-        self._parts = parts
+        self._feeding = feeding
         self._kinds = kinds
-        self._reader: RowReader = pinned(lease.batch, parts.providers)
-        self._truth = Truth(lease, course, parts.analytics)
-        self._under_way: list[RowsOf] = []
+        self._reader: RowReader = pinned(lease.batch, feeding.providers)
+        self._truth = Truth(lease, course, feeding.analytics)
+        self._under_way: list[FormedPart] = []
         self._done: list[PartRecord] = []
-        self._carried: dict[asyncio.Task[None], RowsOf] = {}
+        self._carried: dict[asyncio.Task[None], FormedPart] = {}
         self._saving = asyncio.Lock()
 
     async def run(self, *, after_crash: bool) -> bool:
@@ -95,8 +95,8 @@ class ProviderFeeder:
         self._under_way.clear()
         self._course.states.lose_all()
 
-    def _carry(self, part: RowsOf) -> None:
-        carrier = Carrier(self._lease, part, self._parts.orders, self._save, self._refused)
+    def _carry(self, part: FormedPart) -> None:
+        carrier = Carrier(self._lease, part, self._feeding.orders, self._save, self._refused)
         self._carried[asyncio.create_task(carrier.run(), name=f"part {part.record.id}")] = part
 
     async def _settle(self) -> None:
@@ -117,13 +117,13 @@ class ProviderFeeder:
         states = self._course.states
         return row in states.flights and states.round(row) == number
 
-    async def _drop(self, part: RowsOf) -> None:
+    async def _drop(self, part: FormedPart) -> None:
         """Forget a part that was never handed over."""
         self._under_way.remove(part)
         for row, _ in part.rows:
             self._course.unsent(row, now_ms())
         await self._save()
-        await self._parts.objects.delete(part_file(self._lease.batch, part.record))
+        await self._feeding.objects.delete(part_file(self._lease.batch, part.record))
 
     async def _form(self) -> None:
         """Make parts of every row that is due and fits the spend limit."""
@@ -148,7 +148,7 @@ class ProviderFeeder:
 
     async def _write(self, kind: Kind, rows: list[int]) -> list[int]:
         """Write a part of these rows and return those that it has no room for. Its record is stored first."""
-        part = RowsOf(new_part(kind))
+        part = FormedPart(new_part(kind))
         self._under_way.append(part)
         try:
             await self._save()
@@ -163,9 +163,9 @@ class ProviderFeeder:
         metrics.FED.inc(len(part.rows))
         return left
 
-    async def _fill(self, part: RowsOf, rows: list[int]) -> list[int]:
+    async def _fill(self, part: FormedPart, rows: list[int]) -> list[int]:
         size = 0
-        async with self._parts.objects.writing(part_file(self._lease.batch, part.record)) as writer:
+        async with self._feeding.objects.writing(part_file(self._lease.batch, part.record)) as writer:
             for begin in range(0, len(rows), AT_ONCE):
                 for row, line in await self._lines(rows[begin : begin + AT_ONCE]):
                     if is_full(len(part.rows), size, len(line)):
@@ -176,16 +176,14 @@ class ProviderFeeder:
         return []
 
     async def _lines(self, rows: list[int]) -> list[tuple[int, bytes]]:
-        index, found = self._course.index, list[tuple[int, bytes]]()
-        starts, ends = [index.starts[row] for row in rows], [index.ends[row] for row in rows]
-        lines = await self._parts.files.lines(self._lease.batch.file_id, starts, ends)
+        found: list[tuple[int, bytes]] = []
+        lines = await self._feeding.files.lines(self._lease.batch.file_id, *self._course.index.spans(rows))
         for row, line in zip(rows, lines, strict=True):
             try:
                 request = await self._reader.read(line.removeprefix(b"\xef\xbb\xbf"))
             except LineFault as error:  # validation lets none of these through, unless a provider was removed
                 log.error("a row cannot be fed: %s", error)  # noqa: TRY400 - the reason is enough
-                self._course.unsent(row, now_ms())
-                self._course.states.give_up(row, RowState.FAILED)
+                self._course.give_up(row, now_ms())
             else:
                 found.append((row, part_line(self._course.run_id(row, request.custom_id), request)))
         return found
@@ -195,10 +193,10 @@ class ProviderFeeder:
         batch = self._lease.batch
         for record in map(PartRecord.model_validate, batch.parts):
             if record.stage == "new":
-                await self._parts.objects.delete(part_file(batch, record))
+                await self._feeding.objects.delete(part_file(batch, record))
                 continue
-            part = RowsOf(record)
-            async for run_id, custom_id in rows_in(self._parts.objects, part_file(batch, record)):
+            part = FormedPart(record)
+            async for run_id, custom_id in rows_in(self._feeding.objects, part_file(batch, record)):
                 row = self._course.index.find(custom_id)
                 number = round_of(batch.id, custom_id, run_id)
                 if row is not None and number is not None:
@@ -221,6 +219,6 @@ class ProviderFeeder:
         await self._lease.advance(("in_progress",), state="paused", paused_reason=reason, paused_for=provider)
 
 
-def _shown_soon(part: RowsOf) -> bool:
+def _shown_soon(part: FormedPart) -> bool:
     """Whether rows of the part are about to end: some may be due again, and go together."""
     return part.record.stage in ("ended", "collected")

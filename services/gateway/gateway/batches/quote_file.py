@@ -6,7 +6,7 @@ from uuid import UUID
 from common.ids import now_ms
 from gateway.batches.batch import LineError, Mode
 from gateway.batches.files import Files
-from gateway.batches.mode import chosen
+from gateway.batches.mode import chosen, refused
 from gateway.batches.quote import History, Quote, Quoting
 from gateway.batches.rows import RowReader
 from gateway.batches.submit import FileShelf
@@ -40,4 +40,7 @@ class Quotes:
 
         reader, quoting = RowReader(resolve, None, model), Quoting(self._history, workspace_id)
         found = await validate(self._files.read(file.id), reader, quoting, limited=False)
-        return Quoted(quoting.quote(chosen(mode, found.kinds, lifetime_ms)), found.listed())
+        how = chosen(mode, found.kinds, lifetime_ms)
+        if (error := refused(mode, how)) is not None:
+            found.add(error)
+        return Quoted(quoting.quote(how), found.listed())

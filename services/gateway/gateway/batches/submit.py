@@ -122,8 +122,8 @@ class Batches:
         wanted = await self._wanted(old, which)
         file = await self._chosen(old, wanted)
         lifetime_ms = old.deadline - old.created_at
-        again = _batch(caller, Terms(file.id, old.name, old.model, old.endpoint, old.labels, lifetime_ms))
-        return await self._added(replace(again, retry_of=old.id, mode=old.mode, **changes), asked, key)
+        terms = Terms(file.id, old.name, old.model, old.endpoint, old.labels, lifetime_ms, mode=old.mode)
+        return await self._added(replace(_batch(caller, terms), retry_of=old.id, **changes), asked, key)
 
     async def _earlier(self, caller: Caller, key: str | None, asked: bytes) -> Batch | None:
         if key is None:

@@ -17,7 +17,7 @@ from gateway.batches import carry
 from gateway.batches.batch import Batch
 from gateway.batches.carry import Carrier
 from gateway.batches.orders import Told
-from gateway.batches.parts import PartRecord, RowsOf
+from gateway.batches.parts import FormedPart, PartRecord
 
 KEY = UUID(int=1)
 Answer = Told | type[Exception]
@@ -88,7 +88,7 @@ class Way:
         self.record = PartRecord(**fields)
         self.stages: list[str] = []
         self.paused: list[str] = []
-        part = RowsOf(self.record, [(0, 0), (1, 0), (2, 0)])
+        part = FormedPart(self.record, [(0, 0), (1, 0), (2, 0)])
         self.carrier = Carrier(self.lease, part, orders, self.save, self.refused)  # type: ignore[arg-type]
 
     async def save(self) -> None:
@@ -223,6 +223,6 @@ async def test_stopped_before_it_is_handed_over_it_never_is() -> None:
 
 async def test_after_the_last_round_nothing_comes_again() -> None:
     way = Way(Scripted(submit=[GOING], look=[OVER], collect=[COLLECTED]))
-    way.carrier._rounds = carry.MOST_ROUNDS - 1
+    way.carrier._round = carry.MOST_HAND_OVERS - 1
     await way.run()
     assert way.collect.again_at is None

@@ -201,11 +201,11 @@ async def test_a_spend_limit_is_never_exceeded(caller: Caller, log: PlayedLog) -
 async def test_only_the_failed_rows_are_run_again(caller: Caller, log: PlayedLog) -> None:
     bad = {"row-3", "row-7"}
     log.script = lambda r: failed(r, "provider_rejected") if r.custom_id in bad else answered(r)
-    batch = await caller.submit([row(n) for n in range(10)], name="nightly")
+    batch = await caller.submit([row(n) for n in range(10)], name="nightly", mode="auto")
     await caller.ended(batch)
     log.script = answered
     again = await caller.do("retry", batch, only=["failed"])
-    assert (again["retryOf"], again["name"]) == (batch["id"], "nightly")
+    assert (again["retryOf"], again["name"], again["mode"]) == (batch["id"], "nightly", "auto")
     told = await caller.ended(again)
     assert (told["succeeded"], told["rows"]) == (2, 2)
     assert {row["customId"] for row in await caller.results(again)} == bad

@@ -6,6 +6,7 @@ from services.gateway.tests.batches.conftest import Caller, PlayedLog, Told, jso
 from services.gateway.tests.conftest import error_of
 
 from common.contracts.answers_v1 import OutputTokens, Success
+from gateway.batches.mode import MOST_KINDS
 
 KNOWN = OutputTokens(runs=1000, mean=100, lower=80, upper=130)
 
@@ -36,6 +37,19 @@ async def test_bad_lines_are_named_and_the_others_quoted(caller: Caller) -> None
     assert quoted["rows"] == 1
     faults = [(error["line"], error["code"]) for error in quoted["errors"]]
     assert faults == [(2, "invalid_json_line"), (3, "invalid_method"), (4, "duplicate_custom_id")]
+
+
+async def test_what_no_provider_would_take_as_a_batch_is_said_before_it_is_submitted(caller: Caller) -> None:
+    rows = [row(n) for n in range(MOST_KINDS + 1)]
+    for number, asked in enumerate(rows):
+        asked["body"]["model"] = f"openai/model-{number}"
+    (error,) = (await _quote(caller, jsonl(rows), mode="provider"))["errors"]
+    assert (error["line"], error["code"], error["param"]) == (None, "unsupported", "mode")
+    assert error["message"] == "its rows are of more than 20 models: run them in mode 'online'"
+    failed = await caller.ended(await caller.submit(rows, mode="provider"))
+    assert (failed["state"], failed["errors"]) == ("failed", [error])
+    auto = await _quote(caller, jsonl(rows), mode="auto")
+    assert (auto["runsAs"], auto["runsAsWhy"], auto["errors"]) == ("online", "its rows are of more than 20 models", [])
 
 
 async def test_rows_without_a_model_take_the_one_that_is_asked_with(caller: Caller) -> None:

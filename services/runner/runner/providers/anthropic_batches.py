@@ -17,7 +17,6 @@ from runner.providers.batching import (
     RowEnd,
     Sent,
     Unserved,
-    as_unknown,
     millis,
     sized,
 )
@@ -49,14 +48,7 @@ class AnthropicBatches:
     async def submit(self, sent: Sent, secret: SecretStr) -> Standing:
         """Make a batch of the part."""
         content = await sized(lambda: _requests(sent))
-        content["headers"]["Content-Type"] = "application/json"
-        try:
-            told = await self._caller.ask("POST", BATCHES, secret, CREATE_SECONDS, **content)
-        except CallFailed as failed:
-            raised = as_unknown(failed)
-        else:
-            return _standing(told)
-        raise raised
+        return _standing(await self._caller.create(BATCHES, secret, CREATE_SECONDS, **content))
 
     async def find(self, sent: Sent, secret: SecretStr) -> Standing:
         """Look through the batches of this size that were made since then; one that goes on may be it, or not."""
@@ -78,12 +70,8 @@ class AnthropicBatches:
         return _standing(await self._caller.ask("GET", f"{BATCHES}/{batch_id}", secret))
 
     async def cancel(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Ask for its end; one that has ended stays as it is."""
-        try:
-            await self._caller.ask("POST", f"{BATCHES}/{batch_id}/cancel", secret)
-        except CallFailed as failed:
-            if failed.status_code not in {400, 409}:
-                raise
+        """Ask for its end, and look."""
+        await self._caller.cancel(f"{BATCHES}/{batch_id}", secret)
         return await self.look(batch_id, secret)
 
     async def results(self, batch_id: str, secret: SecretStr) -> Results:

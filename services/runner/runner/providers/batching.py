@@ -1,6 +1,6 @@
 """A provider's own batches, whatever its wire format: what goes in, what comes out, over the provider's connections."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,7 +10,7 @@ import httpx2
 from pydantic import SecretStr
 
 from common.contracts.provider_batches_v1 import PartLine, Standing
-from runner.jsonl import joined, lines
+from common.jsonl import lines
 from runner.providers.answer import Answer, CallFailed
 from runner.providers.connections import bearer, timeouts
 from runner.providers.failures import Callee, check_key, json_object, reach, refusal
@@ -20,6 +20,9 @@ ASK_SECONDS = 30.0
 
 READ_SECONDS = 60.0
 """Between two pieces of a large answer."""
+
+SENT_BYTES = 256 * 1024
+"""About so many go out at a time, however short the lines are."""
 
 FOUND_LATE_MS = 120_000
 """How far a provider's clock may differ from ours, when batches are looked for by when they were made."""
@@ -101,6 +104,25 @@ class Caller:
         )
         return json_object(callee.said(await reach(sending, callee, seconds)))
 
+    async def create(
+        self, path: str, secret: SecretStr, seconds: float, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> dict[str, Any]:
+        """Make a batch and return it. A failure says whether it may have been made all the same."""
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            return await self.ask("POST", path, secret, seconds, headers=sent, **content)
+        except CallFailed as failed:
+            unheard = as_unknown(failed)
+        raise unheard
+
+    async def cancel(self, path: str, secret: SecretStr) -> None:
+        """Ask for a batch's end; one that has ended stays as it is."""
+        try:
+            await self.ask("POST", f"{path}/cancel", secret)
+        except CallFailed as failed:
+            if failed.status_code not in {400, 409}:
+                raise
+
     async def pages(self, path: str, after: str, secret: SecretStr) -> AsyncIterator[dict[str, Any]]:
         """Yield what is listed, newest first; `after` names the parameter that goes on."""
         asked = "limit=100"
@@ -144,7 +166,18 @@ async def sized(pieces: Callable[[], AsyncIterator[bytes]]) -> dict[str, Any]:
     size = 0
     async for piece in pieces():
         size += len(piece)
-    return {"content": joined(pieces()), "headers": {"Content-Length": str(size)}}
+    return {"content": _joined(pieces()), "headers": {"Content-Length": str(size)}}
+
+
+async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for piece in pieces:
+        waiting += piece
+        if len(waiting) >= SENT_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 def as_unknown(failed: CallFailed) -> CallFailed:

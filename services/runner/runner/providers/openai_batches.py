@@ -19,7 +19,6 @@ from runner.providers.batching import (
     RowEnd,
     Sent,
     Unserved,
-    as_unknown,
     millis,
     sized,
 )
@@ -58,14 +57,7 @@ class OpenAIBatches:
             raise
         batch = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
         content = to_json({**batch, "metadata": {PART: str(sent.id)}})
-        headers = {"Content-Type": "application/json"}
-        try:
-            told = await self._caller.ask("POST", "/batches", secret, CREATE_SECONDS, content=content, headers=headers)
-        except CallFailed as failed:
-            raised = as_unknown(failed)
-        else:
-            return _standing(told)
-        raise raised
+        return _standing(await self._caller.create("/batches", secret, CREATE_SECONDS, content=content))
 
     async def find(self, sent: Sent, secret: SecretStr) -> Standing:
         """Look through the batches that were made since then."""
@@ -81,12 +73,8 @@ class OpenAIBatches:
         return _standing(await self._caller.ask("GET", f"/batches/{batch_id}", secret))
 
     async def cancel(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Ask for its end; one that has ended stays as it is."""
-        try:
-            await self._caller.ask("POST", f"/batches/{batch_id}/cancel", secret)
-        except CallFailed as failed:
-            if failed.status_code not in {400, 409}:
-                raise
+        """Ask for its end, and look."""
+        await self._caller.cancel(f"/batches/{batch_id}", secret)
         return await self.look(batch_id, secret)
 
     async def results(self, batch_id: str, secret: SecretStr) -> Results:

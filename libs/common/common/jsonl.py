@@ -17,15 +17,3 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             begun.append(rest)
     if line := b"".join(begun).strip():
         yield line
-
-
-async def joined(pieces: AsyncIterator[bytes], size: int = 256 * 1024) -> AsyncIterator[bytes]:
-    """Yield the same bytes in pieces of about this size."""
-    waiting = bytearray()
-    async for piece in pieces:
-        waiting += piece
-        if len(waiting) >= size:
-            yield bytes(waiting)
-            waiting.clear()
-    if waiting:
-        yield bytes(waiting)
