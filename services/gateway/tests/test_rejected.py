@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from services.gateway.tests.conftest import (
     Body,
     Gateway,
@@ -221,6 +223,30 @@ async def test_a_replayed_run_is_the_same_run_with_a_fresh_grant_once(
     assert grant.expires_at >= got.deadline / 1000 + MARGIN_SECONDS
     metrics = (await gateway.http.get("/metrics")).text
     assert 'tallyrun_gateway_replays_total{outcome="already_replayed"}' in metrics
+
+
+async def test_a_replay_is_remembered_as_long_as_its_record_is_there(
+    gateway: Gateway, kafka: str, aside: Aside, sql: asyncpg.Connection, workspace_id: UUID
+) -> None:
+    await aside.put(requested(workspace_id))
+    assert await replay(gateway, workspaceId=str(workspace_id)) == [("replayed", "")]
+    below = await sql.fetchval("SELECT below FROM run_replays")
+    await retained_from(kafka, below - 1)
+    await replay(gateway, workspaceId=str(workspace_id))
+    assert await sql.fetchval("SELECT count(*) FROM run_replays") == 1
+    await retained_from(kafka, below)
+    assert await replay(gateway, workspaceId=str(workspace_id)) == []
+    assert await sql.fetchval("SELECT count(*) FROM run_replays") == 0
+
+
+async def retained_from(kafka: str, offset: int) -> None:
+    """Let the broker drop what was set aside before this offset, as it does when its time is over."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(REJECTED.name, 0): RecordsToDelete(offset)})
+    finally:
+        await admin.close()
 
 
 async def test_replays_at_the_same_time_are_one_run(
