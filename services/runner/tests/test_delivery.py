@@ -195,7 +195,7 @@ async def test_a_provider_that_is_away_is_left_alone_and_no_run_is_lost(cluster:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(
             3
-        )  # in which nothing may happen but two or three trials; unguarded, each run calls four times
+        )  # in which there are two or three trials and no more: unguarded, each run calls four times
         assert cluster.simulator.calls()["total"] <= 45
         cluster.simulator.control(failure={})
         completed = await cluster.completed(*runs)
