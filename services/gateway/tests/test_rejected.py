@@ -225,6 +225,16 @@ async def test_a_replayed_run_is_the_same_run_with_a_fresh_grant_once(
     assert 'tallyrun_gateway_replays_total{outcome="already_replayed"}' in metrics
 
 
+async def test_replays_at_the_same_time_are_one_run(
+    gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
+) -> None:
+    run = requested(workspace_id, accepted_at=now_ms() - 9 * DAY_MS)  # it gets a new time: the same from all
+    await aside.put(run)
+    outcomes = await asyncio.gather(*(replay(gateway, workspaceId=str(workspace_id)) for _ in range(5)))
+    assert ("replayed", "") in [outcome for (outcome,) in outcomes]
+    assert len({request.accepted_at for request in await of(runner, run.run_id, gateway)}) == 1
+
+
 async def test_a_replay_is_remembered_as_long_as_its_record_is_there(
     gateway: Gateway, kafka: str, aside: Aside, sql: asyncpg.Connection, workspace_id: UUID
 ) -> None:
@@ -247,16 +257,6 @@ async def retained_from(kafka: str, offset: int) -> None:
         await admin.delete_records({TopicPartition(REJECTED.name, 0): RecordsToDelete(offset)})
     finally:
         await admin.close()
-
-
-async def test_replays_at_the_same_time_are_one_run(
-    gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
-) -> None:
-    run = requested(workspace_id, accepted_at=now_ms() - 9 * DAY_MS)  # it gets a new time: the same from all
-    await aside.put(run)
-    outcomes = await asyncio.gather(*(replay(gateway, workspaceId=str(workspace_id)) for _ in range(5)))
-    assert ("replayed", "") in [outcome for (outcome,) in outcomes]
-    assert len({request.accepted_at for request in await of(runner, run.run_id, gateway)}) == 1
 
 
 class Killed(Exception):
