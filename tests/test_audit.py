@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from common.engines.ports import free_port
 from tests import audit
 
+ROOT = Path(__file__).parent.parent
 PACKAGE = {"name": "wheel", "version": "0.1", "vulns": [{"id": "PYSEC-0000-1", "fix_versions": ["0.2"]}]}
 
 
@@ -38,6 +40,19 @@ def test_what_pip_audit_says_decides(
     monkeypatch.setattr(subprocess, "run", run)
     assert audit.main() == code
     assert said in capsys.readouterr().out
+
+
+def test_every_lock_is_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command[command.index("--requirement") + 1])
+        return subprocess.CompletedProcess(command, 0, json.dumps({"dependencies": []}), "")
+
+    monkeypatch.setattr(audit, "unreachable", lambda: None)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert audit.main() == 0
+    assert sorted(asked) == sorted(map(str, [*ROOT.glob("*.lock"), *ROOT.glob("tests/*.lock")]))
 
 
 def test_an_audit_without_end_is_cut_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,10 @@ TOKENS_REMEMBERED = 4096
 
 GRANT_AUDIENCE = "tallyrun-grant"
 GRANT_ISSUER = "gateway"
+LONGEST_GRANT_DAYS = 30
+"""Of a grant that internal services hold, the only kind that is revoked. A lost one is worth something until it ends or
+is revoked, and one that nobody renews nobody misses."""
+
 STATEMENT_AUDIENCE = "tallyrun-record"
 """No service goes by this name: a statement is nobody's token."""
 SESSION_AUDIENCE = "tallyrun-session"

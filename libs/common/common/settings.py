@@ -71,6 +71,12 @@ class GroupSettings(KafkaSettings):
     session_seconds: float = Field(10, ge=1, description="how long the group waits for a member that went silent")
 
 
+class CallSettings(ServiceSettings):
+    """A service that must know when a call to a provider is over: the runner ends it then."""
+
+    call_seconds: float = Field(600, gt=0, description="the longest call to a provider; the same in every service")
+
+
 class IdentitySettings(ServiceSettings):
     """A service that proves who it is, or checks who others are: by keys of ours, or by what its cluster says."""
 

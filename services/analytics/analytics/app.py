@@ -1,11 +1,11 @@
 """Wires analytics."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from analytics.batches import Batches
 from analytics.clickhouse import ClickHouse
@@ -28,7 +28,7 @@ from analytics.watermark import Watermark
 from common.admission import Admission
 from common.callers import Callers
 from common.errors import Unavailable
-from common.http import service_app
+from common.http import Lifespan, Ready, service_app
 from common.identity import Verifier
 from common.kafka import Publisher, declare_topics
 from common.providers import Providers
@@ -44,16 +44,34 @@ READY_SECONDS = 3
 def create_app(settings: Settings) -> FastAPI:
     """Return the service, not started."""
     kafka, group = settings.kafka_bootstrap_servers, settings.consumer_group
-    callers = Callers.load(AUDIENCE, settings)
-    verifier = Verifier.load(settings.identity_dir)
     clickhouse = ClickHouse(
         settings.clickhouse_dsn.get_secret_value(), settings.clickhouse_database, settings.clickhouse_cluster
     )
-    publisher = Publisher(kafka)
-    consumer = Consumer(kafka, group, settings.session_seconds, Ingest(clickhouse, Admission(verifier)), publisher)
-    watermark = Watermark(kafka, group)
-    sealer = Sealer(clickhouse, consumer.owns_first)
+    publisher, watermark = Publisher(kafka), Watermark(kafka, group)
+    ingest = Ingest(clickhouse, Admission(Verifier.load(settings.identity_dir)))
+    consumer = Consumer(kafka, group, settings.session_seconds, ingest, publisher)
     repricing = Repricing(clickhouse, {one.name: one.catalogue for one in Providers.load(settings).all()})
+    app = service_app(
+        "Tallyrun analytics",
+        _lifespan(settings, clickhouse, repricing, publisher, consumer, watermark),
+        _ready(clickhouse, consumer),
+        MAX_BODY_BYTES,
+        alive=consumer.heartbeat.check,
+    )
+    for router in _routers(settings, clickhouse, repricing, watermark):
+        app.include_router(router)
+    return app
+
+
+def _lifespan(
+    settings: Settings,
+    clickhouse: ClickHouse,
+    repricing: Repricing,
+    publisher: Publisher,
+    consumer: Consumer,
+    watermark: Watermark,
+) -> Lifespan:
+    sealer = Sealer(clickhouse, consumer.owns_first)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
             await clickhouse.prepare(migrate=settings.migrate_on_start)
             await retain(clickhouse, settings.text_retention_days, settings.run_retention_days)
             await repricing.finish()
-            await declare_topics(kafka, settings.kafka_replication)
+            await declare_topics(settings.kafka_bootstrap_servers, settings.kafka_replication)
             for part in (publisher, watermark):
                 await part.start()
                 stack.push_async_callback(part.close)
@@ -70,6 +88,10 @@ def create_app(settings: Settings) -> FastAPI:
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             yield
 
+    return lifespan
+
+
+def _ready(clickhouse: ClickHouse, consumer: Consumer) -> Ready:
     probes = Singleflight[list[dict[str, Any]]]()
 
     async def ready() -> None:
@@ -81,23 +103,26 @@ def create_app(settings: Settings) -> FastAPI:
         if not consumer.running():
             raise Unavailable("the consumer is not connected", retry_after=1)
 
-    app = service_app("Tallyrun analytics", lifespan, ready, MAX_BODY_BYTES, alive=consumer.heartbeat.check)
+    return ready
 
+
+def _routers(
+    settings: Settings, clickhouse: ClickHouse, repricing: Repricing, watermark: Watermark
+) -> Iterator[APIRouter]:
     def stored() -> int:
         return watermark.read_up_to
 
+    callers = Callers.load(AUDIENCE, settings)
     call_ms = round(settings.call_seconds * 1000)
-    batches, runs = Batches(clickhouse, watermark), Runs(clickhouse, watermark)
+    runs, usages = Runs(clickhouse, watermark), Usages(clickhouse, stored, call_ms=call_ms)
     overviews = Overviews(clickhouse, stored, call_ms=call_ms)
-    usages = Usages(clickhouse, stored, call_ms=call_ms)
-    products, kept = Products(clickhouse, usages), Kept(settings.run_retention_days)
-    app.include_router(routes(callers, clickhouse, overviews, runs, batches))
-    app.include_router(waiting_routes(callers, WaitingRuns(clickhouse, stored)))
-    app.include_router(usage_routes(callers, usages, Latencies(clickhouse, usages), products, kept))
-    app.include_router(outcome_routes(callers, Outcomes(clickhouse, runs)))
-    app.include_router(reprice_routes(callers, repricing))
-    app.include_router(export_routes(callers, Exports(clickhouse), kept))
-    return app
+    kept = Kept(settings.run_retention_days)
+    yield routes(callers, clickhouse, overviews, runs, Batches(clickhouse, watermark))
+    yield waiting_routes(callers, WaitingRuns(clickhouse, stored))
+    yield usage_routes(callers, usages, Latencies(clickhouse, usages), Products(clickhouse, usages), kept)
+    yield outcome_routes(callers, Outcomes(clickhouse, runs))
+    yield reprice_routes(callers, repricing)
+    yield export_routes(callers, Exports(clickhouse), kept)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

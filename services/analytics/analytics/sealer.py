@@ -67,7 +67,7 @@ class Sealer:
             log.exception("sealing failed; it is tried again")
 
     async def seal(self) -> int:
-        """Count the hours that are due, those with the oldest marks first; return how many there were."""
+        """Count the hours that are due, those first that were due first; return how many there were."""
         now = self._clock()
         await self._database.catch_up(MARKS.name)
         due = dict(list(_due(await self._marks(), now))[:HOURS_PER_SEAL])

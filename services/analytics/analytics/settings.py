@@ -4,7 +4,7 @@ from pydantic import Field, SecretStr
 
 from analytics.retention import SHORTEST_DAYS
 from common.providers import ProviderSettings
-from common.settings import GroupSettings, IdentitySettings, SchemaSettings
+from common.settings import CallSettings, GroupSettings, IdentitySettings, SchemaSettings
 
 
 class DatabaseSettings(SchemaSettings):
@@ -21,7 +21,7 @@ class DatabaseSettings(SchemaSettings):
     )
 
 
-class Settings(GroupSettings, IdentitySettings, ProviderSettings, DatabaseSettings):
+class Settings(GroupSettings, CallSettings, IdentitySettings, ProviderSettings, DatabaseSettings):
     """Times are in seconds unless the name says otherwise."""
 
     analytics_port: int = 8082
@@ -33,5 +33,4 @@ class Settings(GroupSettings, IdentitySettings, ProviderSettings, DatabaseSettin
         le=36_500,
         description="how long single runs are kept after the end of their month; what they add up to stays",
     )
-    call_seconds: float = Field(600, gt=0, description="the longest call to a provider, as the runner is set")
     drain_seconds: int = 10

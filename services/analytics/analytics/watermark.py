@@ -44,7 +44,10 @@ class Watermark:
     async def run(self) -> None:
         """Look again and again, so that an answer never waits for the broker."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # whatever it was: a watermark that stood still would hold every answer back
+                log.exception("looking how far the log is stored failed; it is tried again")
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def start(self) -> None:

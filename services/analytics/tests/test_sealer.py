@@ -11,15 +11,15 @@ from prometheus_client import REGISTRY
 
 from analytics import sealer as sealing
 from analytics.clickhouse import ClickHouse
-from analytics.hours import date_of, hour_of, stamp
-from analytics.ingest import RUNS, Ingest, Refused
+from analytics.hours import HOUR, date_of, hour_of, stamp
+from analytics.ingest import MARKS, RUNS, Ingest, Refused, mark_row
 from analytics.overview import Overviews
 from analytics.sealer import SETTLE_MS, Sealer
 from common.contracts.event import Event
 from common.contracts.runs_v1 import Cost, RunCompleted
 from common.contracts.topics import DAY_MS
 from common.errors import Unavailable
-from common.ids import now_ms
+from common.ids import new_id, now_ms
 from common.kafka import Record
 
 AsRecord = Callable[..., Record]
@@ -36,6 +36,23 @@ async def test_each_hour_is_sealed_once_more_a_minute_after_its_last_mark(
     assert [await sealer.seal(), await sealer.seal()] == [1, 0]
     now += SETTLE_MS + 1000
     assert [await sealer.seal(), await sealer.seal()] == [1, 0]
+    assert await database.rows("dirty_hours") == []
+
+
+async def test_a_backlog_of_marks_is_read_a_part_at_a_time_and_all_of_it(
+    database: ClickHouse, sealer: Sealer, workspace: UUID
+) -> None:
+    hour, now = hour_of(now_ms()), now_ms()
+    marks = [mark_row((workspace, hour - HOUR), "settling", new_id(), marked_at=now - 1) for _ in range(60_000)]
+    await database.insert(MARKS, marks)
+    await database.insert(MARKS, [mark_row((workspace, hour), "fresh", new_id(), marked_at=now)])
+    read = await database.rows("dirty_hours")
+    assert len(read) < len(marks)
+    assert read[0]["fresh"], "it is due a minute before the others, though it is younger"
+    assert await sealer.seal() == 1
+    later = Sealer(database, lambda: True, clock=lambda: now + SETTLE_MS + 1000)
+    while await later.seal():
+        pass
     assert await database.rows("dirty_hours") == []
 
 

@@ -127,6 +127,10 @@ class Reading(Protocol):
     def span(self) -> Span:
         """What is left to read."""
 
+    @property
+    def begin(self) -> int:
+        """The offset before which retention has taken everything."""
+
     def records(self) -> AsyncIterator[SetAside]:
         """Yield what is left, or as much of it as one request may read."""
 

@@ -28,11 +28,12 @@ UNLABELLED = RunRejected(reason="its headers do not say from where", topic="", p
 
 
 class Pass:
-    """One pass over a span of the topic; `span` is what is left of it."""
+    """One pass over a span of the topic; `span` is what is left of it, `begin` where the topic begins."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, span: Span) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, span: Span, begin: int) -> None:
         self._consumer = consumer
         self.span = span
+        self.begin = begin
 
     async def records(self) -> AsyncIterator[SetAside]:
         """Yield what is left, or as much of it as one request may read; raise `Unavailable` if nothing comes."""
@@ -73,14 +74,14 @@ class KafkaRejectedLog:
         try:
             async with partition_reader(self._bootstrap, [_PARTITION]) as consumer:
                 consumer.pause(_PARTITION)  # else it waits half a second for news before it knows where to begin
-                yield Pass(consumer, await _span(consumer, span, since))
+                begin = (await consumer.beginning_offsets([_PARTITION]))[_PARTITION]
+                yield Pass(consumer, await _span(consumer, begin, span, since), begin)
         except KafkaError as error:
             raise Unavailable("the message broker does not answer", retry_after=5) from error
 
 
-async def _span(consumer: AIOKafkaConsumer, asked: Span | None, since: datetime | None) -> Span:
+async def _span(consumer: AIOKafkaConsumer, begin: int, asked: Span | None, since: datetime | None) -> Span:
     """Return what of it is there: retention has taken the oldest records, and nobody may ask past the end."""
-    begin = (await consumer.beginning_offsets([_PARTITION]))[_PARTITION]
     end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
     if asked is not None:
         return Span(max(begin, asked.next), min(end, asked.end))

@@ -66,6 +66,9 @@ class ReplayStore(Protocol):
     async def mark_replayed(self, claim: ReplayClaim) -> None:
         """Note that the broker acknowledged the replay."""
 
+    async def forget_replays(self, begin: int) -> None:
+        """Forget the claims that settle nothing any more: on records before this offset alone."""
+
     async def workspaces(self, only: UUID | None) -> Sequence[object]:
         """Return every workspace, or only this one."""
 
@@ -120,6 +123,7 @@ class Replays:
         async with self._rejected.reading(asked.span(), asked.since) as reading:
             end = reading.span.end
             records = [await self._one(record, end, dry_run=dry_run) async for record in picked(reading, asked)]
+            await self._store.forget_replays(reading.begin)
             return ReplayPage(
                 dry_run=dry_run,
                 records=records,

@@ -6,12 +6,11 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from common.errors import InvalidRequest
-from common.identity import Signer
+from common.identity import LONGEST_GRANT_DAYS, Signer
 from common.ids import new_id
 from common.providers import Providers
 
-LONGEST = timedelta(days=30)
-"""A lost grant is worth something until it ends or is revoked, and one that nobody renews nobody misses."""
+LONGEST = timedelta(days=LONGEST_GRANT_DAYS)
 
 State = Literal["active", "expired", "revoked"]
 

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from services.gateway.tests.conftest import (
     Body,
     Gateway,
@@ -231,6 +233,30 @@ async def test_replays_at_the_same_time_are_one_run(
     outcomes = await asyncio.gather(*(replay(gateway, workspaceId=str(workspace_id)) for _ in range(5)))
     assert ("replayed", "") in [outcome for (outcome,) in outcomes]
     assert len({request.accepted_at for request in await of(runner, run.run_id, gateway)}) == 1
+
+
+async def test_a_replay_is_remembered_as_long_as_its_record_is_there(
+    gateway: Gateway, kafka: str, aside: Aside, sql: asyncpg.Connection, workspace_id: UUID
+) -> None:
+    await aside.put(requested(workspace_id))
+    assert await replay(gateway, workspaceId=str(workspace_id)) == [("replayed", "")]
+    below = await sql.fetchval("SELECT below FROM run_replays")
+    await retained_from(kafka, below - 1)
+    await replay(gateway, workspaceId=str(workspace_id))
+    assert await sql.fetchval("SELECT count(*) FROM run_replays") == 1
+    await retained_from(kafka, below)
+    assert await replay(gateway, workspaceId=str(workspace_id)) == []
+    assert await sql.fetchval("SELECT count(*) FROM run_replays") == 0
+
+
+async def retained_from(kafka: str, offset: int) -> None:
+    """Let the broker drop what was set aside before this offset, as it does when its time is over."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(REJECTED.name, 0): RecordsToDelete(offset)})
+    finally:
+        await admin.close()
 
 
 class Killed(Exception):

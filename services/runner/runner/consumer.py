@@ -76,6 +76,7 @@ class Assignment:
     def _turn(self, lanes: dict[TopicPartition, Lane], *, full: bool) -> None:
         """Go back to what was parked, and on again."""
         for tp, lane in lanes.items():
+            lane.check()
             if (offset := lane.turn(time.monotonic(), full=full)) is not None:
                 self._consumer.seek(tp, offset)
 
@@ -122,7 +123,7 @@ class Assignment:
                 await self.commit()
             except (CommitFailedError, IllegalStateError) as error:  # a rebalance is under way
                 log.info("offsets were not committed: %s", error)
-            except KafkaError:
+            except Exception:  # whatever it was: a committer that ends would pin the partitions
                 log.warning("offsets could not be committed; trying again", exc_info=True)
 
 

@@ -1,5 +1,6 @@
 """The completed topic as journal (R2): which runs of a partition have ended, and which another runner still calls."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from common.contracts.event import TYPE_HEADER
 from common.contracts.runs_v1 import Handover, RunCompleted, RunStarted
 from common.contracts.topics import completed_for
 from common.kafka import Record, partition_reader
+
+log = logging.getLogger(__name__)
 
 MARGIN_MS = 60_000
 """A completion is never older than its request; the margin is for brokers whose clocks differ."""
@@ -35,7 +38,14 @@ class Past:
     held: dict[UUID, int] = field(default_factory=dict)
 
     def learn(self, record: Record) -> None:
-        """Take one record in; later ones overrule earlier ones."""
+        """Take one record in; later ones overrule earlier ones. One that cannot be read must not stop the partition."""
+        try:
+            self._learn(record)
+        except ValueError:  # without the error: it quotes what it read
+            place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.warning("a record of the journal cannot be read", extra=place)
+
+    def _learn(self, record: Record) -> None:
         match dict(record.headers).get(TYPE_HEADER, b"").decode():
             case RunCompleted.TYPE:
                 self._ended(UUID(bytes=record.key or b""))

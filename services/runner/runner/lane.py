@@ -145,6 +145,12 @@ class Lane:
             return new
         return (new or self._parking.parked(workspace, record.offset)) and self._parking.admit(workspace, record.offset)
 
+    def check(self) -> None:
+        """Raise what ended the judging, where something did: no record of the partition would ever be judged again."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+
     def turn(self, now: float, *, full: bool) -> int | None:
         """Return the offset to read at next where that is not the one after the last (`now`: in seconds)."""
         offset = self._parking.turn(self.position, self.offsets.next, now, full=full)

@@ -6,7 +6,7 @@ from functools import cache
 from aiokafka import TopicPartition
 from prometheus_client import Counter, Gauge, Histogram
 
-from common.contracts.runs_v1 import RunCompleted, Usage
+from common.contracts.runs_v1 import ORDERS, RunCompleted, Usage
 from common.observed import SECONDS
 
 MOST_MODELS = 200
@@ -74,7 +74,7 @@ def called(provider: str, model: str, outcome: str, seconds: float) -> None:
 def ended(run: RunCompleted, *, bulk: bool) -> None:
     """Count a run's end."""
     _ended(run.provider, run.status).inc()
-    if run.operation == "check":
+    if run.operation in ORDERS:
         return
     if run.attempts:
         _queued("bulk" if bulk else "interactive").observe(run.queued_ms / 1000)

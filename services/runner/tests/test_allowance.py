@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runner.providers.allowance import wait_seconds
+from runner.providers.answer import LONGEST_WAIT_SECONDS
 
 
 def openai(kind: str, limit: str, remaining: str, reset: str) -> dict[str, str]:
@@ -46,6 +47,11 @@ def test_anthropic_reports_a_time() -> None:
         "anthropic-ratelimit-requests-reset": reset,
     }
     assert 0.5 < wait_seconds(headers, 100) <= 0.6
+
+
+@pytest.mark.parametrize("reset", [f"{'9' * 400}h", "9999-01-01T00:00:00Z"])
+def test_nothing_is_waited_for_without_end(reset: str) -> None:
+    assert wait_seconds(openai("requests", "1", "0", reset), 100) == LONGEST_WAIT_SECONDS
 
 
 @pytest.mark.parametrize("reset", ["", "soon", "1.2.3s", "-5s", "2026-01-01", "99999999999999999-01-01T00:00:00Z"])

@@ -193,9 +193,8 @@ async def test_a_provider_that_is_away_is_left_alone_and_no_run_is_lost(cluster:
         async with asyncio.timeout(20):
             while cluster.simulator.calls()["total"] < PROVIDER_FAILURES:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(
-            3
-        )  # in which nothing may happen but two or three trials; unguarded, each run calls four times
+        # In these seconds there are two or three trials and no more: unguarded, each run calls four times.
+        await asyncio.sleep(3)
         assert cluster.simulator.calls()["total"] <= 45
         cluster.simulator.control(failure={})
         completed = await cluster.completed(*runs)

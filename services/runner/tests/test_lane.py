@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from common.contracts.topics import BATCHED
 from common.kafka import Record
+from runner.journal import Past
 from runner.lane import Lane
 from runner.parking import Parking, Shares
 
@@ -45,3 +47,30 @@ async def test_the_journal_is_read_since_the_oldest_record_even_if_that_one_was_
     assert await journal.since == 1_000
     assert lane.offsets.committable == 7
     lane.close()
+
+
+async def test_a_lane_that_broke_says_so() -> None:
+    """Nobody waits for its task: unasked, it would leave its partition unread without a word."""
+
+    @asynccontextmanager
+    async def unread(journal: TopicPartition, appended_at: int) -> AsyncIterator[Any]:
+        yield SimpleNamespace(past=Past())
+
+    def broken() -> None:
+        raise LookupError("a fault of ours")
+
+    parts: Any = SimpleNamespace(granted_to=lambda headers: None, reading=unread, check=broken)
+    nothing: Any = None
+    lane = Lane(parts, parts, parts, nothing, nothing, nothing, Parking(Shares(1)))
+    lane.check()
+    lane.receive(bulk(7, 1_000, uuid4()))
+    with pytest.raises(LookupError):
+        await watched(lane)
+    lane.close()
+
+
+async def watched(lane: Lane) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            lane.check()
+            await asyncio.sleep(0)

@@ -8,9 +8,10 @@ import pytest
 from prometheus_client import REGISTRY
 from services.runner.tests.cluster import Cluster
 
+from common.contracts.runs_v1 import Attempt, Cost, RunCompleted
 from common.contracts.topics import BATCHED, REQUESTED
 from runner import app, consumer
-from runner.metrics import MOST_MODELS, Models
+from runner.metrics import MOST_MODELS, Models, ended
 
 PARTITION = 5
 
@@ -51,6 +52,23 @@ async def test_bulk_beyond_a_share_is_seen_parked_and_then_carried_out(
         await until(lambda: said("tallyrun_runner_records_parked") > 0)
         await cluster.completed(*runs)
         await until(lambda: said("tallyrun_runner_records_parked") == 0)
+
+
+def test_an_order_is_no_run() -> None:
+    def counted() -> float:
+        return said("tallyrun_runner_queued_seconds_count", kind="bulk")
+
+    attempt = Attempt(number=1, started_at=1, latency_ms=1, outcome="known")
+    ids = dict.fromkeys(("run_id", "execution_id", "workspace_id"), uuid4())
+    run = RunCompleted(
+        **ids, provider="openai", model="gpt-4o", operation="batch", status="succeeded", response="",
+        accepted_at=1, completed_at=2, cost=Cost(priced=False), attempts=[attempt],
+    )  # fmt: skip
+    before = counted()
+    ended(run, bulk=True)
+    assert counted() == before
+    ended(run.model_copy(update={"operation": "chat"}), bulk=True)
+    assert counted() == before + 1
 
 
 def test_a_model_has_a_series_once_it_has_answered_and_there_are_so_many_at_most() -> None:

@@ -24,6 +24,7 @@ from common.errors import RUN_ERRORS
 from common.providers import ProviderSpec, Wire
 from embedded.simulator import Running, running
 from runner.providers import Answer, CallFailed, Provider, connections, provider_for
+from runner.providers.answer import LONGEST_WAIT_SECONDS
 from runner.providers.failures import Callee, retry_after
 
 OPERATIONS: dict[Wire, Operation] = {"openai": "chat", "anthropic": "messages"}
@@ -236,6 +237,7 @@ def test_the_forms_of_retry_after() -> None:
     assert retry_after({"retry-after": "-1"}) == 0
     assert [retry_after({"retry-after": odd}) for odd in ("", "soon", "nan", "inf")] == [None] * 4
     assert retry_after({}) is None
+    assert [retry_after({"retry-after": long}) for long in ("4102444800", "1e300")] == [LONGEST_WAIT_SECONDS] * 2
 
 
 async def test_a_provider_may_forbid_the_retry(key: SecretStr) -> None:

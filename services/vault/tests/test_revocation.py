@@ -1,5 +1,6 @@
 """A revoked grant opens nothing from that moment on, and every runner is told before the answer."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from uuid import UUID
@@ -13,6 +14,7 @@ from common.contracts.event import TYPE_HEADER
 from common.contracts.topics import CREDENTIALS_CHANGED
 from common.ids import new_id
 from vault.app import create_app
+from vault.grants import KEPT_MS
 from vault.settings import VaultSettings
 
 Connect = Callable[..., Awaitable[KeyView]]
@@ -57,3 +59,26 @@ async def test_a_revoked_grant_opens_nothing_any_more(
     restarted = create_app(settings)
     async with restarted.router.lifespan_context(restarted):
         assert (await lease(grant)).status_code == 403
+
+
+async def test_a_revocation_is_forgotten_once_its_grant_has_ended_by_itself(
+    connect: Connect,
+    lease: Lease,
+    gateway: httpx2.AsyncClient,
+    new_grant: NewGrant,
+    sql: asyncpg.Connection,
+    settings: VaultSettings,
+    workspace: UUID,
+) -> None:
+    await connect(secrets.token_urlsafe())
+    old, young = new_id(), new_id()
+    for grant_id in (old, young):
+        await gateway.delete(f"/workspaces/{workspace}/grants/{grant_id}", params={"actor": "ann"})
+    await sql.execute("UPDATE revoked_grants SET revoked_at = revoked_at - $1 WHERE grant_id = $2", KEPT_MS, old)
+
+    restarted = create_app(settings)
+    async with restarted.router.lifespan_context(restarted), asyncio.timeout(10):
+        while len(kept := await sql.fetch("SELECT grant_id FROM revoked_grants")) > 1:
+            await asyncio.sleep(0.01)
+    assert [row["grant_id"] for row in kept] == [young]
+    assert (await lease(new_grant(grant_id=young))).status_code == 403

@@ -28,7 +28,7 @@ MAX_BODY_BYTES = 64 * 1024
 """A secret has at most 4,096 characters, a grant as many."""
 
 EVERY_SECONDS = 60
-"""How often forgotten keys are swept, and the audit's heads published."""
+"""How often forgotten keys and what need not be known any more are swept, and the audit's heads published."""
 
 
 def create_app(settings: VaultSettings) -> FastAPI:
@@ -40,6 +40,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
     keyring = Keyring(store, sources)
     changes = Changes(publisher)
     keys = Keys(store, keyring, changes.announce)
+    grants = Grants(store, changes.announce)
     leases = Leases(store, keyring, Verifier.load(settings.identity_dir))
     heads = Heads(store, Signer.load("vault", settings.identity_dir), to_topic(publisher))
 
@@ -49,6 +50,7 @@ def create_app(settings: VaultSettings) -> FastAPI:
 
     async def sweep() -> None:
         await keys.sweep(now_ms() - STALE_MS)
+        await grants.forget(now_ms())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +69,6 @@ def create_app(settings: VaultSettings) -> FastAPI:
 
     app = service_app("Tallyrun vault", lifespan, store.ping, MAX_BODY_BYTES, denied)
     app.include_router(key_routes(keys, callers))
-    app.include_router(grant_routes(Grants(store, changes.announce), callers))
+    app.include_router(grant_routes(grants, callers))
     app.include_router(lease_routes(leases, callers))
     return app

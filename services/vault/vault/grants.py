@@ -6,14 +6,22 @@ from typing import Protocol
 from uuid import UUID
 
 from common.contracts.credentials_v1 import GrantRevoked
+from common.contracts.topics import DAY_MS
+from common.identity import LONGEST_GRANT_DAYS
 from vault.audit import AuditEntry
+
+KEPT_MS = (LONGEST_GRANT_DAYS + 1) * DAY_MS
+"""The day is for clocks that differ, and for whoever looks."""
 
 
 class Transaction(Protocol):
     """What happens together or not at all."""
 
     async def revoke_grant(self, workspace_id: UUID, grant_id: UUID) -> bool:
-        """Remember the grant as revoked, for good; False if it was already."""
+        """Remember the grant as revoked; False if it was already."""
+
+    async def forget_revoked(self, revoked_before: int) -> None:
+        """Forget the grants that were revoked before a time."""
 
     async def audit(self, entry: AuditEntry) -> None:
         """Write it down."""
@@ -47,3 +55,8 @@ class Grants:
             if await transaction.revoke_grant(workspace_id, grant_id):
                 await transaction.audit(AuditEntry("revoke", actor, workspace_id=workspace_id, grant_id=grant_id))
         await self._announce(GrantRevoked(workspace_id=workspace_id, grant_id=grant_id))
+
+    async def forget(self, now: int) -> None:
+        """Forget the revocations whose grants have ended by themselves meanwhile (`now`: UTC ms)."""
+        async with self._store.transaction() as transaction:
+            await transaction.forget_revoked(now - KEPT_MS)

@@ -204,6 +204,11 @@ class Store:
             mine = await session.scalar(claimed.returning(RunReplay.below))
             return claim if mine is not None else _replay(await session.get_one(RunReplay, claim.subject))
 
+    async def forget_replays(self, begin: int) -> None:
+        """Forget the claims that settle nothing any more: on records before this offset alone."""
+        async with self._session() as session:
+            await session.execute(delete(RunReplay).where(RunReplay.below <= begin))
+
     async def mark_replayed(self, claim: ReplayClaim) -> None:
         """Note that the broker acknowledged the replay."""
         mine = RunReplay.subject == claim.subject, RunReplay.below == claim.below

@@ -117,7 +117,7 @@ class RunBucket(Base):
 
 
 class RunReplay(Base):
-    """The last replay of a rejected run, or of a rejected execution (see `ReplayClaim`). Small and rare: kept."""
+    """The last replay of a rejected run, or rejected execution (see `ReplayClaim`), as long as its record is kept."""
 
     __tablename__ = "run_replays"
 

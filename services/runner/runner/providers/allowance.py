@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from runner.providers.answer import LONGEST_WAIT_SECONDS
+
 
 class _Names(NamedTuple):
     """The headers of one limit, and whether it counts calls; otherwise it counts tokens."""
@@ -63,7 +65,7 @@ def _allowances(headers: Mapping[str, str], tokens: int) -> Iterator[tuple[Allow
             continue
         limit, reset = _number(headers.get(names.limit)), _seconds(headers.get(names.reset))
         if limit is not None and reset is not None:
-            yield Allowance(limit, remaining, reset), 1 if names.counts_calls else tokens
+            yield Allowance(limit, remaining, min(reset, LONGEST_WAIT_SECONDS)), 1 if names.counts_calls else tokens
 
 
 def _number(value: str | None) -> float | None:

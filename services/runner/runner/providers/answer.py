@@ -6,6 +6,10 @@ from typing import Protocol
 
 from common.contracts.runs_v1 import PriceContext, Usage
 
+LONGEST_WAIT_SECONDS = 31 * 86_400.0
+"""What a provider may ask for at most: its limits are by the month, or shorter. Farther off are times that no event can
+name, and a run that should end with one would never end."""
+
 
 class Hearing(Protocol):
     """Takes a stream: first what the provider says of its limits, then each event, the provider's JSON, verbatim."""

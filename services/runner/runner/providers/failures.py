@@ -14,7 +14,7 @@ import httpx2
 import orjson
 from pydantic import SecretStr
 
-from runner.providers.answer import CallFailed
+from runner.providers.answer import LONGEST_WAIT_SECONDS, CallFailed
 from runner.usage import text
 
 NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -193,7 +193,15 @@ def json_object(content: str) -> dict[str, Any]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the wait that was asked for, in seconds: `retry-after-ms`, or `Retry-After` in seconds or as a date."""
+    """Return the wait that was asked for, in seconds and a month at most.
+
+    It is `retry-after-ms`, or `Retry-After` in seconds or as a date.
+    """
+    wait = _asked(headers)
+    return None if wait is None else min(wait, LONGEST_WAIT_SECONDS)
+
+
+def _asked(headers: Mapping[str, str]) -> float | None:
     if (exact := _number(headers.get("retry-after-ms"))) is not None:
         return exact / 1000
     asked = headers.get("retry-after")

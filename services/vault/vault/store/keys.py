@@ -188,6 +188,10 @@ class Transaction:
         row = upsert(REVOKED_GRANTS).values(grant_id=grant_id, workspace_id=workspace_id, revoked_at=now_ms())
         return (await self._connection.execute(row.on_conflict_do_nothing())).rowcount > 0
 
+    async def forget_revoked(self, revoked_before: int) -> None:
+        """Delete the grants that were revoked before."""
+        await self._connection.execute(delete(REVOKED_GRANTS).where(REVOKED_GRANTS.c.revoked_at < revoked_before))
+
     async def revoked(self, grant_id: UUID) -> bool:
         """Select whether the grant is there."""
         return bool(await self._connection.scalar(_REVOKED, {"grant_id": grant_id}))
