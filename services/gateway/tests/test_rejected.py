@@ -123,7 +123,8 @@ async def test_an_excerpt_shows_every_field_but_no_text(gateway: Gateway, aside:
         "note": PROMPT,
         "model": "m" * 300,
     }
-    values = [run.encode(), json.dumps(strange).encode(), PROMPT.encode(), b"[1]"]
+    deep = b'{"body": %b%b}' % (b"[" * 300, b"]" * 300)
+    values = [run.encode(), json.dumps(strange).encode(), PROMPT.encode(), b"[1]", deep]
     for value in values:
         await aside.put(value, reason=word)
     excerpts = []
@@ -136,8 +137,8 @@ async def test_an_excerpt_shows_every_field_but_no_text(gateway: Gateway, aside:
     assert fields[0].items() >= {"run_id": f'"{run.run_id}"', "labels": '{"team":"search"}', "body": None}.items()
     assert {fields[1][name] for name in ("body", "?", "note", "model")} == {None}
     assert [field["size"] for field in excerpts[1]["fields"] if field["name"] == "model"] == [302]
-    assert fields[2:] == [{}, {}]
-    assert [excerpt["fault"] is None for excerpt in excerpts] == [True, True, False, False]
+    assert fields[2:] == [{}, {}, {}]
+    assert [excerpt["fault"] is None for excerpt in excerpts] == [True, True, False, False, False]
 
 
 async def test_an_excerpt_of_nothing(gateway: Gateway, aside: Aside) -> None:
