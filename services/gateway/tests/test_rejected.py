@@ -224,6 +224,17 @@ async def test_a_replayed_run_is_the_same_run_with_a_fresh_grant_once(
     assert 'tallyrun_gateway_replays_total{outcome="already_replayed"}' in metrics
 
 
+async def test_a_replay_of_days_leaves_nobody_else_a_grant_of_days(
+    gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
+) -> None:
+    await aside.put(requested(workspace_id, deadline=now_ms() + 6 * DAY_MS))
+    assert await replay(gateway, workspaceId=str(workspace_id)) == [("replayed", "")]
+    run_id = UUID((await gateway.run({"prefer": "respond-async"})).json()["data"]["runId"])
+    await of(runner, run_id, gateway)
+    grant = next(a.grant for a in runner.admitted if a.request.run_id == run_id)
+    assert grant.expires_at < now_ms() / 1000 + DAY_MS / 1000 + MARGIN_SECONDS + 120
+
+
 async def test_replays_at_the_same_time_are_one_run(
     gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
 ) -> None:
