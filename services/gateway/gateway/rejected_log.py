@@ -83,7 +83,8 @@ async def _span(consumer: AIOKafkaConsumer, asked: Span | None, since: datetime 
     begin = (await consumer.beginning_offsets([_PARTITION]))[_PARTITION]
     end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
     if asked is not None:
-        return Span(max(begin, asked.next), min(end, asked.end))
+        end = min(end, asked.end)
+        return Span(min(max(begin, asked.next), end), end)
     if since is None:
         return Span(begin, end)
     found = (await consumer.offsets_for_times({_PARTITION: max(0, round(since.timestamp() * 1000))}))[_PARTITION]

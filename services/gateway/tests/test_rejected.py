@@ -150,6 +150,7 @@ async def test_an_excerpt_of_nothing(gateway: Gateway, aside: Aside) -> None:
     ):
         assert error_of(await gateway.http.get(f"/api/rejected/{offset}")) == error
     assert await listing(gateway, offset=99999999) == []
+    assert await listing(gateway, cursor=f"{10**30}-{10**30 + 1}") == []
 
 
 async def test_one_record_alone_is_replayed(

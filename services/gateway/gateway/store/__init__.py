@@ -1,4 +1,4 @@
-"""Postgres: workspaces, access tokens, grants, denials, the claims on runs that callers named; files and batches."""
+"""Postgres: workspaces, tokens, grants, denials, claims on named runs and on replays; files, batches and limits."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
