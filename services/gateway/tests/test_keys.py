@@ -2,6 +2,7 @@
 
 import secrets
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -100,7 +101,8 @@ async def test_what_cannot_be_tried_again(gateway: Gateway, vault: PlayedVault, 
     await connect(gateway)
     (key_id,) = vault.keys
     refused = RunError(code="invalid_api_key", message="said by the runner")
-    for end in ({}, {"status": "failed", "error": refused}):  # whatever is said of it: a rotation waits, and was tried
+    ends: list[dict[str, Any]] = [{}, {"status": "failed", "error": refused}]
+    for end in ends:  # whatever is said of it: a rotation waits, and was tried
         runner.script = partial(completed, key_version=2, **end)
         assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")
     await gateway.http.delete(f"{KEYS}/{key_id}")

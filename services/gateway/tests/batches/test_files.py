@@ -54,8 +54,8 @@ async def test_content_that_is_gone_is_an_error_and_no_answer_that_breaks_off(
 ) -> None:
     batch = await caller.ended(await caller.submit([row(0)]))
     file_id = batch["fileId"]
-    for path in (tmp_path / "files").rglob(file_id):
-        path.unlink()
+    for content in (tmp_path / "files").rglob(file_id):
+        content.unlink()
     for path in (f"/v1/files/{file_id}/content", f"/api/batches/{batch['id']}/results?includeInputs=true"):
         assert (await caller.gateway.http.get(path)).status_code == 404
 
