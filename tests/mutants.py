@@ -197,12 +197,12 @@ MUTANTS = (
     Mutant(
         "dirty before commit",
         "services/analytics/analytics/consumer.py",
-        "        for refused in await self._stored(records):\n"
-        "            await self._set_aside(refused)\n"
-        "        await _commit(consumer, records)\n",
-        "        await _commit(consumer, records)\n"
-        "        for refused in await self._stored(records):\n"
-        "            await self._set_aside(refused)\n",
+        "            for refused in await self._stored(records):\n"
+        "                await self._set_aside(refused)\n"
+        "            await _commit(consumer, records)\n",
+        "            await _commit(consumer, records)\n"
+        "            for refused in await self._stored(records):\n"
+        "                await self._set_aside(refused)\n",
         f"{ANALYTICS_TESTS}/test_consumer.py::test_while_the_database_is_away_it_waits_and_loses_nothing",
     ),
     Mutant(
@@ -287,9 +287,8 @@ MUTANTS = (
     Mutant(
         "no audit, no reveal",
         "services/vault/vault/leases.py",
-        "            await transaction.audit(_entry(request, actor, grant, decision))\n"
-        "        # Past this line the decision is written down for good.\n",
-        "            if isinstance(decision, Allowed):\n                return self._opened(decision)\n",
+        "            await transaction.audit(_entry(request, actor, grant, decision))\n",
+        "            if isinstance(decision, Allowed):\n                return await self._opened(decision)\n",
         f"{VAULT_TESTS}/test_leases.py::test_without_an_audit_row_nothing_is_opened",
     ),
     Mutant(
@@ -494,8 +493,8 @@ MUTANTS = (
     Mutant(
         "the key in an event",
         "services/runner/runner/providers/stream.py",
-        "            self._heard(self._callee.hide(data))\n",
-        "            self._heard(data)\n",
+        "            self._hearing.heard(self._callee.hide(data))\n",
+        "            self._hearing.heard(data)\n",
         f"{RUNNER_TESTS}/test_providers.py::test_a_stream_hides_the_key",
     ),
     Mutant(
