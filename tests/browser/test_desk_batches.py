@@ -176,6 +176,11 @@ def test_batches_are_found_by_state_and_label(client: Client, desk_of: DeskOf, u
     expect(rows).to_have_count(2)
     desk.blameless()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.set_viewport_size({"width": 1280, "height": 800})
+    content, table = (page.locator(part).bounding_box() for part in ("main", "main table"))
+    assert content is not None
+    assert table is not None
+    assert table["width"] > 0.95 * content["width"]  # a wide page is not for nothing
 
 
 def test_figures_that_stand_still_say_since_when(

@@ -49,6 +49,17 @@ def test_signing_out_ends_it_here(dashboard: Dashboard) -> None:
     page.locator("#token").wait_for()
 
 
+def test_a_sign_out_that_fails_says_so_and_nobody_takes_it_for_done(dashboard: Dashboard) -> None:
+    page = dashboard.open("runs")
+    dashboard.expected = {503}
+    away = {"success": False, "error": "The gateway is away.", "code": "unavailable"}
+    page.route("**/api/session", lambda route: route.fulfill(status=503, json=away))
+    page.click("#sign-out")
+    page.get_by_role("status").filter(has_text="The gateway is away.").wait_for()
+    assert page.locator("#token").count() == 0
+    assert len(dashboard.context.cookies()) == 1
+
+
 def test_a_session_that_ends_asks_again_and_goes_on_where_it_was(dashboard: Dashboard, shown: Shown) -> None:
     page = dashboard.open("runs", period="7d")
     dashboard.expected = {401}

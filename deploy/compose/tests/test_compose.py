@@ -62,6 +62,12 @@ def test_no_environment_holds_a_secret() -> None:
             assert not secret or str(value).startswith("/run/secrets/"), (name, variable)
 
 
+def test_the_databases_are_made_as_in_the_cluster() -> None:
+    """By two equal files: kustomize reads nothing that lies outside of its folder."""
+    there = ROOT / "deploy" / "k8s" / "overlays" / "dev" / "databases.sh"
+    assert (ROOT / "deploy" / "compose" / "databases.sh").read_bytes() == there.read_bytes()
+
+
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
     subprocess.run([SECRETS, tmp_path / "secrets", tmp_path / "env"], check=True, capture_output=True)

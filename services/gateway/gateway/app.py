@@ -44,6 +44,7 @@ from gateway.quota.quota import Quota
 from gateway.quota.rate import RunRate
 from gateway.quota.use import Uses
 from gateway.quota.waiting import WaitingRuns
+from gateway.rejected import RejectedLog
 from gateway.rejected_log import KafkaRejectedLog
 from gateway.replay import Replays
 from gateway.replies import Replies
@@ -204,35 +205,14 @@ def _quota(settings: GatewaySettings, store: Store, analytics: Analytics) -> tup
 
 
 def _routers(settings: GatewaySettings, connections: Connections, signer: Signer, shared: Shared) -> list[APIRouter]:
-    store, replies, wait = connections.store, connections.replies, settings.sync_wait_seconds
-    tokens, grants, providers = shared.tokens, shared.grants, shared.providers
-    vault, analytics, requests, models = shared.vault, shared.analytics, shared.requests, shared.models
+    store, tokens, vault, analytics = connections.store, shared.tokens, shared.vault, shared.analytics
     runs, online_runs = (
-        Runs(
-            requests=requests,
-            replies=replies,
-            grants=grants,
-            claims=store,
-            stored=analytics,
-            providers=providers,
-            quota=shared.quota,
-            load=shared.load,
-            sync_wait_seconds=seconds,
-        )
-        for seconds in (wait, settings.online_wait_seconds)
+        _runs(connections, shared, seconds) for seconds in (settings.sync_wait_seconds, settings.online_wait_seconds)
     )
     online = Online(online_runs, settings.online_wait_seconds, settings.keep_alive_seconds)
-    trials = Trials(requests, replies, grants, wait)
-    connecting = Connecting(vault, trials, providers, store.batches)
+    trials = Trials(shared.requests, connections.replies, shared.grants, settings.sync_wait_seconds)
+    connecting = Connecting(vault, trials, shared.providers, store.batches)
     rejected = KafkaRejectedLog(settings.kafka_bootstrap_servers)
-    replays = Replays(
-        rejected=rejected,
-        requests=requests,
-        completions=CompletedLog(connections.publisher, settings.publish_seconds),
-        grants=grants,
-        store=store,
-        stored=analytics,
-    )
     return [
         RunRoutes(tokens, runs, analytics, store).router,
         IntegrationRoutes(tokens, connecting, trials, vault, analytics).router,
@@ -240,16 +220,40 @@ def _routers(settings: GatewaySettings, connections: Connections, signer: Signer
         ExportRoutes(tokens, analytics).router,
         AccessRoutes(tokens, store).router,
         LimitRoutes(tokens, shared.uses).router,
-        GrantRoutes(tokens, ServiceGrants(signer, store, vault, providers), store).router,
-        RejectedRoutes(tokens, rejected, replays).router,
-        ChatRoutes(tokens, Asks(models), online_runs, online).router,
-        MessageRoutes(tokens, Asks(models), online_runs, online).router,
-        ModelRoutes(tokens, models).router,
-        PriceRoutes(tokens, models).router,
-        ProviderRoutes(tokens, providers).router,
+        GrantRoutes(tokens, ServiceGrants(signer, store, vault, shared.providers), store).router,
+        RejectedRoutes(tokens, rejected, _replays(settings, connections, shared, rejected)).router,
+        *(surface(tokens, Asks(shared.models), online_runs, online).router for surface in (ChatRoutes, MessageRoutes)),
+        ModelRoutes(tokens, shared.models).router,
+        PriceRoutes(tokens, shared.models).router,
+        ProviderRoutes(tokens, shared.providers).router,
         SessionRoutes(tokens, store, signer, simulated=settings.simulated).router,
         DashboardRoutes(Assets.load()).router,
     ]
+
+
+def _runs(connections: Connections, shared: Shared, wait_seconds: float) -> Runs:
+    return Runs(
+        requests=shared.requests,
+        replies=connections.replies,
+        grants=shared.grants,
+        claims=connections.store,
+        stored=shared.analytics,
+        providers=shared.providers,
+        quota=shared.quota,
+        load=shared.load,
+        sync_wait_seconds=wait_seconds,
+    )
+
+
+def _replays(settings: GatewaySettings, connections: Connections, shared: Shared, rejected: RejectedLog) -> Replays:
+    return Replays(
+        rejected=rejected,
+        requests=shared.requests,
+        completions=CompletedLog(connections.publisher, settings.publish_seconds),
+        grants=shared.grants,
+        store=connections.store,
+        stored=shared.analytics,
+    )
 
 
 def _batching(settings: GatewaySettings, connections: Connections, shared: Shared) -> Batching:

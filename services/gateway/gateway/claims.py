@@ -62,7 +62,7 @@ class ClaimStore(Protocol):
         """Forget the claim on a run that was never published: it never was one."""
 
     async def prune(self, tried_before: int, limit: int) -> int:
-        """Forget at most `limit` claims; return how many. None while another replica does it."""
+        """Forget at most `limit` claims; return how many: 0 while another replica does it."""
 
 
 def new_ticket() -> Ticket:

@@ -80,7 +80,7 @@ class Connecting:
         )
         saved = await self._vault.save(caller.workspace_id, save)
         try:
-            verified = (await self._trials.run(caller, key.provider, saved.key_id)).verified
+            verified = await self._trials.run(caller, key.provider, saved.key_id)
         except TallyrunError:
             await self._erase(caller, saved)
             raise

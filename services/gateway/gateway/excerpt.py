@@ -53,7 +53,10 @@ def _excerpt(record: SetAside) -> ExcerptAnswer:
         return ExcerptAnswer(**known, fault=f"no JSON: {error.msg}, at character {error.pos}", fields=[])
     if not isinstance(body, dict):
         return ExcerptAnswer(**known, fault="JSON, but no object", fields=[])
-    fields = [_field(*field) for field in list(body.items())[:MOST_FIELDS]]
+    try:
+        fields = [_field(*field) for field in list(body.items())[:MOST_FIELDS]]
+    except orjson.JSONEncodeError:  # what can be read a thousand deep is written 254 deep at most
+        return ExcerptAnswer(**known, fault="JSON that is nested too deep", fields=[])
     return ExcerptAnswer(**known, fault=None, fields=fields)
 
 

@@ -1,13 +1,14 @@
 """The list of provider keys: what the vault knows of them, and what their runs tell."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from common.contracts.answers_v1 import Answer, UsageCount
 from common.contracts.credentials_v1 import KeyHistory, KeyState, KeyVersion, KeyView
 from common.errors import Unavailable
+from gateway.moment import moment, moment_or_none
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +99,8 @@ def _answer(key: KeyView, usage: dict[str, UsageCount] | None) -> KeyAnswer:
         is_active=key.is_active,
         verified=key.verified,
         state=key.state,
-        created_at=_time(key.created_at),
-        expires_at=_maybe_time(key.expires_at),
+        created_at=moment(key.created_at),
+        expires_at=moment_or_none(key.expires_at),
         last_used_at=used.last_used_at if used else None,
         usage_count=used.usage_count if used else never,
     )
@@ -111,16 +112,8 @@ def _version(version: KeyVersion) -> VersionAnswer:
         preview=version.preview,
         state=version.state,
         verified=version.verified,
-        created_at=_time(version.created_at),
-        activated_at=_maybe_time(version.activated_at),
-        retired_at=_maybe_time(version.retired_at),
-        expires_at=_maybe_time(version.expires_at),
+        created_at=moment(version.created_at),
+        activated_at=moment_or_none(version.activated_at),
+        retired_at=moment_or_none(version.retired_at),
+        expires_at=moment_or_none(version.expires_at),
     )
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def _maybe_time(ms: int | None) -> datetime | None:
-    return None if ms is None else _time(ms)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from common.contracts.answers_v1 import Answer
 from common.contracts.runs_v1 import Name, RunRejected
 from common.errors import InvalidRequest
-from gateway.moment import Moment
+from gateway.moment import Moment, moment
 
 NAME_CHARACTERS = 256
 """As in the contract: a longer name is none, and may be anything."""
@@ -191,7 +191,7 @@ def told(record: SetAside) -> RejectedAnswer:
     origin = record.origin
     return RejectedAnswer(
         offset=record.offset,
-        rejected_at=datetime.fromtimestamp(record.rejected_at / 1000, UTC),
+        rejected_at=moment(record.rejected_at),
         reason=origin.reason,
         service=origin.service,
         topic=origin.topic,

@@ -84,7 +84,8 @@ async def _span(consumer: AIOKafkaConsumer, begin: int, asked: Span | None, sinc
     """Return what of it is there: retention has taken the oldest records, and nobody may ask past the end."""
     end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
     if asked is not None:
-        return Span(max(begin, asked.next), min(end, asked.end))
+        end = min(end, asked.end)
+        return Span(min(max(begin, asked.next), end), end)
     if since is None:
         return Span(begin, end)
     found = (await consumer.offsets_for_times({_PARTITION: max(0, round(since.timestamp() * 1000))}))[_PARTITION]

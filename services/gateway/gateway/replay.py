@@ -179,7 +179,7 @@ class Replays:
             await self._completions.append(record.value, record.key, what.headers(), origin.topic, origin.partition)
             return
         request = renewed(what, claim.accepted_at, now_ms(), self._requests.publish_by())
-        grant = self._grants.shared(request.workspace_id, request.provider, request.deadline, DAY_MS)
+        grant = self._grants.shared(request.workspace_id, request.provider, request.deadline, LONGEST_MS)
         await self._requests.append(request, grant, origin.topic, origin.partition)
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from common.contracts.answers_v1 import RunDetail
 from common.contracts.runs_v1 import Operation, ReplyTo, RunRequested
 from common.contracts.topics import DAY_MS
-from common.errors import NotFound, StillRunning, TallyrunError, TooLarge, Unavailable
+from common.errors import InvalidRequest, NotFound, StillRunning, TallyrunError, TooLarge, Unavailable
 from common.ids import now_ms
 from common.providers import Providers, ProviderSpec
 from common.telemetry import about
@@ -18,6 +18,7 @@ from gateway import metrics
 from gateway.claims import ClaimStore, Ticket, claimed_ticket, new_ticket
 from gateway.grants import Grants
 from gateway.load import Load
+from gateway.nesting import check_nesting
 from gateway.publish import RequestLog
 from gateway.quota.quota import Quota
 from gateway.replies import Pieces, Replies, Reply
@@ -135,11 +136,11 @@ class Runs:
         if ticket.repeated:
             await self._claims.claim_again(ticket.run_id, now_ms())
         deadline = lifetime_ms + (now_ms() if ticket.repeated else ticket.accepted_at)
-        request = self._request(caller, ask, ticket, deadline, reply_to)
         grant = self._grants.shared(caller.workspace_id, ask.provider, deadline, lifetime_ms)
         try:
+            request = self._request(caller, ask, ticket, deadline, reply_to)
             await self._requests.append(request, grant, most_bytes=await self._quota.body_bytes(caller.workspace_id))
-        except TooLarge:
+        except (InvalidRequest, TooLarge):
             if ticket.named:
                 await self._claims.release(ticket.run_id)
             raise
@@ -150,6 +151,7 @@ class Runs:
         self, caller: Caller, ask: Ask, ticket: Ticket, deadline: int, reply_to: ReplyTo | None
     ) -> RunRequested:
         operation, body = ask.wire(self._providers.find(ask.provider))
+        check_nesting(body)
         return RunRequested(
             run_id=ticket.run_id,
             workspace_id=caller.workspace_id,

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from common.contracts.answers_v1 import Answer
@@ -17,13 +17,6 @@ from gateway.results import failure
 from gateway.tokens import Caller
 
 NO_MODEL = "-"
-
-
-class Trial(NamedTuple):
-    """The provider did not refuse: `verified` is False where it has no way to say more."""
-
-    verified: bool
-    version: int | None
 
 
 class TrialAnswer(Answer):
@@ -54,22 +47,23 @@ class Trials:
         key = (await shelf.history(caller.workspace_id, key_id)).key
         if not key.is_active:
             raise Conflict("this key was deactivated: connect it again under its name")
-        trial = await self.run(caller, key.provider, key_id)
-        if trial.version not in (None, key.version):
+        check = await self._check(caller, key.provider, key_id)
+        if check.key_version not in (None, key.version):
             raise Conflict("this key is being rotated, and the new secret was tried: look at the list")
-        return TrialAnswer(verified=trial.verified, checked_at=datetime.now(UTC))
+        return TrialAnswer(verified=_verified(check), checked_at=datetime.now(UTC))
 
-    async def run(self, caller: Caller, provider: str, key_id: UUID) -> Trial:
-        """Return what the provider says; raise `ApiKeyRefused`, or why it could not be asked."""
+    async def run(self, caller: Caller, provider: str, key_id: UUID) -> bool:
+        """Return whether the provider accepts the key, False where it has no way to say.
+
+        Raises `ApiKeyRefused`, or why it could not be asked.
+        """
+        return _verified(await self._check(caller, provider, key_id))
+
+    async def _check(self, caller: Caller, provider: str, key_id: UUID) -> RunCompleted:
         request = self._request(caller, provider, key_id)
-        grant = self._grants.for_key(caller.workspace_id, provider, request.deadline, key_id)
-        check = await self._checked(request, grant)
-        if check.status == "succeeded":
-            return Trial(check.finish_reason != UNVERIFIED, check.key_version)
-        error = failure(check.error or RunError(code="run_failed", message="the check failed"), run_id=None)
-        if isinstance(error, InvalidApiKey):
-            raise ApiKeyRefused("Invalid API key")
-        raise error
+        return await self._checked(
+            request, self._grants.for_key(caller.workspace_id, provider, request.deadline, key_id)
+        )
 
     async def _checked(self, request: RunRequested, grant: str) -> RunCompleted:
         try:
@@ -100,3 +94,10 @@ class Trials:
             publish_by=self._requests.publish_by(),
             accepted_at=ticket.accepted_at,
         )
+
+
+def _verified(check: RunCompleted) -> bool:
+    if check.status == "succeeded":
+        return check.finish_reason != UNVERIFIED
+    error = failure(check.error or RunError(code="run_failed", message="the check failed"), run_id=None)
+    raise ApiKeyRefused("Invalid API key") if isinstance(error, InvalidApiKey) else error

@@ -265,6 +265,16 @@ async def test_a_body_that_is_too_large_claims_nothing(
     assert (answer.status_code, replayed(answer)) == (200, False)
 
 
+async def test_a_body_that_no_runner_could_read_claims_nothing(gateway: Gateway, runner: PlayedRunner) -> None:
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    refused = await gateway.run(NAMED, input=None, messages=[{"role": "user", "content": deep}])
+    assert error_of(refused) == (422, "invalid_request")
+    answer = await gateway.run(NAMED, input="Flat.")
+    assert (answer.status_code, replayed(answer)) == (200, False)
+
+
 async def test_an_invalid_request_claims_nothing(gateway: Gateway, runner: PlayedRunner) -> None:
     assert error_of(await gateway.run(NAMED, temperature=9)) == (422, "invalid_request")
     assert (await gateway.run(NAMED)).status_code == 200

@@ -1,6 +1,8 @@
 """Provider keys: connected only once their provider accepted them, listed without their secret."""
 
 import secrets
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -98,8 +100,11 @@ async def test_what_cannot_be_tried_again(gateway: Gateway, vault: PlayedVault, 
     assert error_of(await gateway.http.post(f"{KEYS}/{uuid4()}/check")) == (404, "not_found")
     await connect(gateway)
     (key_id,) = vault.keys
-    runner.script = lambda request: completed(request, key_version=2)  # a rotation waits, and was tried instead
-    assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")
+    refused = RunError(code="invalid_api_key", message="said by the runner")
+    ends: list[dict[str, Any]] = [{}, {"status": "failed", "error": refused}]
+    for end in ends:  # whatever is said of it: a rotation waits, and was tried
+        runner.script = partial(completed, key_version=2, **end)
+        assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")
     await gateway.http.delete(f"{KEYS}/{key_id}")
     checks = len(runner.admitted)
     assert error_of(await gateway.http.post(f"{KEYS}/{key_id}/check")) == (409, "conflict")

@@ -214,6 +214,15 @@ async def test_what_analytics_has_counted_is_not_counted_twice(workspace_id: UUI
     waiting.check(workspace_id, 3)
 
 
+async def test_a_workspace_without_a_limit_is_not_counted(workspace_id: UUID) -> None:
+    waiting = WaitingRuns(Line())
+    waiting.check(workspace_id, 3)  # a limit, which is then taken away
+    waiting.check(workspace_id, None)
+    for _ in range(3):
+        waiting.note(workspace_id)
+    waiting.check(workspace_id, 3)
+
+
 @pytest.fixture
 async def replicas(database: str) -> AsyncIterator[list[Store]]:
     stores = [Store(database) for _ in range(3)]

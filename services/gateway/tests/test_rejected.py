@@ -125,7 +125,8 @@ async def test_an_excerpt_shows_every_field_but_no_text(gateway: Gateway, aside:
         "note": PROMPT,
         "model": "m" * 300,
     }
-    values = [run.encode(), json.dumps(strange).encode(), PROMPT.encode(), b"[1]"]
+    deep = b'{"body": %b%b}' % (b"[" * 300, b"]" * 300)
+    values = [run.encode(), json.dumps(strange).encode(), PROMPT.encode(), b"[1]", deep]
     for value in values:
         await aside.put(value, reason=word)
     excerpts = []
@@ -138,8 +139,8 @@ async def test_an_excerpt_shows_every_field_but_no_text(gateway: Gateway, aside:
     assert fields[0].items() >= {"run_id": f'"{run.run_id}"', "labels": '{"team":"search"}', "body": None}.items()
     assert {fields[1][name] for name in ("body", "?", "note", "model")} == {None}
     assert [field["size"] for field in excerpts[1]["fields"] if field["name"] == "model"] == [302]
-    assert fields[2:] == [{}, {}]
-    assert [excerpt["fault"] is None for excerpt in excerpts] == [True, True, False, False]
+    assert fields[2:] == [{}, {}, {}]
+    assert [excerpt["fault"] is None for excerpt in excerpts] == [True, True, False, False, False]
 
 
 async def test_an_excerpt_of_nothing(gateway: Gateway, aside: Aside) -> None:
@@ -151,6 +152,7 @@ async def test_an_excerpt_of_nothing(gateway: Gateway, aside: Aside) -> None:
     ):
         assert error_of(await gateway.http.get(f"/api/rejected/{offset}")) == error
     assert await listing(gateway, offset=99999999) == []
+    assert await listing(gateway, cursor=f"{10**30}-{10**30 + 1}") == []
 
 
 async def test_one_record_alone_is_replayed(
@@ -223,6 +225,17 @@ async def test_a_replayed_run_is_the_same_run_with_a_fresh_grant_once(
     assert grant.expires_at >= got.deadline / 1000 + MARGIN_SECONDS
     metrics = (await gateway.http.get("/metrics")).text
     assert 'tallyrun_gateway_replays_total{outcome="already_replayed"}' in metrics
+
+
+async def test_a_replay_of_days_leaves_nobody_else_a_grant_of_days(
+    gateway: Gateway, runner: PlayedRunner, aside: Aside, workspace_id: UUID
+) -> None:
+    await aside.put(requested(workspace_id, deadline=now_ms() + 6 * DAY_MS))
+    assert await replay(gateway, workspaceId=str(workspace_id)) == [("replayed", "")]
+    run_id = UUID((await gateway.run({"prefer": "respond-async"})).json()["data"]["runId"])
+    await of(runner, run_id, gateway)
+    grant = next(a.grant for a in runner.admitted if a.request.run_id == run_id)
+    assert grant.expires_at < now_ms() / 1000 + DAY_MS / 1000 + MARGIN_SECONDS + 120
 
 
 async def test_replays_at_the_same_time_are_one_run(

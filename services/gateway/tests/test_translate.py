@@ -205,8 +205,8 @@ INVALID: list[tuple[Body, str]] = [
     ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"), ({"tools": [{}]}, "tools.0.type"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.tool_call_id"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": "["}}]}]},
-     "messages.0.tool_calls.0.function.arguments"),
+    *(({"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": text}}]}]},
+       "messages.0.tool_calls.0.function.arguments") for text in ("[", "[1]", '{"a": NaN}', '{"a": ' + "[" * 10**6)),
 ]  # fmt: skip
 
 

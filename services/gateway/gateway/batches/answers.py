@@ -1,6 +1,6 @@
 """Batches and their rows' results as `/api/batches` answers them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,7 @@ from common.contracts.runs_v1 import Status
 from gateway.batches.batch import Batch, LineError, Mode, RunsAs, State
 from gateway.batches.parts import PartRecord, Stage
 from gateway.batches.results import Result
+from gateway.moment import moment, moment_or_none
 
 
 class FaultAnswer(Answer):
@@ -137,10 +138,10 @@ def batch_answer(batch: Batch) -> BatchAnswer:
         name=batch.name,
         state=batch.state,
         paused_reason=batch.paused_reason,
-        created_at=_moment(batch.created_at),
-        started_at=_moment_or_none(batch.started_at),
-        ended_at=_moment_or_none(batch.ended_at),
-        deadline=_moment(batch.deadline),
+        created_at=moment(batch.created_at),
+        started_at=moment_or_none(batch.started_at),
+        ended_at=moment_or_none(batch.ended_at),
+        deadline=moment(batch.deadline),
         rows=progress.rows,
         fed=progress.fed,
         in_flight=progress.in_flight,
@@ -159,7 +160,7 @@ def batch_answer(batch: Batch) -> BatchAnswer:
         file_id=batch.file_id,
         output_file_id=batch.output_file_id,
         error_file_id=batch.error_file_id,
-        read_up_to=_moment_or_none(progress.read_up_to),
+        read_up_to=moment_or_none(progress.read_up_to),
         quote=_quoted(batch),
         mode=batch.mode,
         runs_as=batch.runs_as,
@@ -178,8 +179,8 @@ def _part(part: PartRecord) -> PartAnswer:
         state=part.state or None,
         completed=part.completed,
         failed=part.failed,
-        submitted_at=_moment_or_none(part.submitted_at),
-        ended_at=_moment_or_none(part.ended_at),
+        submitted_at=moment_or_none(part.submitted_at),
+        ended_at=moment_or_none(part.ended_at),
     )
 
 
@@ -213,11 +214,3 @@ def result_fields(result: Result) -> dict[str, Any]:
         "priced": run.priced,
         "latency": run.latency,
     }
-
-
-def _moment(time: int) -> datetime:
-    return datetime.fromtimestamp(time / 1000, UTC)
-
-
-def _moment_or_none(time: int | None) -> datetime | None:
-    return None if time is None else _moment(time)

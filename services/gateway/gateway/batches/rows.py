@@ -13,6 +13,7 @@ from common.providers import Providers, ProviderSpec
 from gateway import translate
 from gateway.batches.batch import Batch, Endpoint
 from gateway.models import Resolved
+from gateway.nesting import check_nesting
 
 LONGEST_ID = 256
 LONGEST_NAME = 256
@@ -70,6 +71,7 @@ class RowReader:
         try:
             meant = await self._resolved(asked)
             operation, sent = self._translated(body, meant)
+            check_nesting(sent)
         except REFUSALS as error:
             raise LineFault(error.code, error.message, error.param) from error
         size = len(content or b"")

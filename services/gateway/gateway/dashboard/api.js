@@ -31,7 +31,6 @@ export const api = {
   get: (path, params, { signal } = {}) => call("GET", address(path, params), undefined, signal),
   /** Answer `data` (or all of an answer without any) of `POST path` with this JSON; a Blob or FormData goes as it is. */
   post: (path, body = {}, { signal, headers } = {}) => call("POST", path, body, signal, headers),
-  put: (path, body = {}, { signal } = {}) => call("PUT", path, body, signal),
   del: (path, { signal } = {}) => call("DELETE", path, undefined, signal),
   stream,
 };

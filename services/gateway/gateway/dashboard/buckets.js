@@ -1,11 +1,10 @@
 /** Time in buckets: hours or days, each there whether or not anything ran, so that sums are zeros and means are gaps. */
 
-import { day } from "./format.js";
+import { LANGUAGE, day } from "./format.js";
 import { daysOf } from "./period.js";
 
 const HOUR_MS = 3_600_000;
 const SHORT_DAYS = 3;
-const LANGUAGE = navigator.language || "en";
 
 /** Hours for up to three days, else days. */
 export function bucketOf(span) {
@@ -31,7 +30,7 @@ export const sums = (buckets, name) => buckets.map(({ group }) => Number(group?.
 export const means = (buckets, name) => buckets.map(({ group }) => group?.[name] ?? null);
 
 /** The day it is in a time zone, YYYY-MM-DD. */
-export function today(timeZone) {
+function today(timeZone) {
   return inZone(new Date(), timeZone).slice(0, 10);
 }
 

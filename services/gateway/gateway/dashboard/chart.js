@@ -5,7 +5,8 @@ import { el, fill } from "./dom.js";
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const HEIGHT = 290;
-const NARROW = 700;
+/** Pages below so many pixels have no room for long legends and axes. */
+export const NARROW = 700;
 let library = null;
 
 /**
@@ -35,7 +36,7 @@ export function makeChart(page, { title, label, onpick = null }) {
 }
 
 /** A colour of ours, resolved for the theme that is shown. */
-export function colour(name) {
+function colour(name) {
   const probe = document.createElement("span");
   probe.style.color = `var(--${name})`;
   document.body.append(probe);

@@ -13,6 +13,9 @@ export const DIMENSIONS = {
   tier: "Served tier",
   error: "Error",
 };
+/** Dimensions that lie in time. */
+export const TIMES = { day: "Day", hour: "Hour", month: "Month" };
+
 const FLAGS = { unpriced: "Unpriced", repeated: "Carried out more than once" };
 const LABEL = "label";
 const STATUSES = ["succeeded", "failed", "cancelled", "expired"];
@@ -31,7 +34,7 @@ export function flagsOf({ params }) {
 
 /** What a dimension is called; `label:team` is “team”. */
 export function dimensionName(dimension) {
-  return DIMENSIONS[dimension] ?? { hour: "Hour", day: "Day", month: "Month" }[dimension] ?? dimension.replace(/^label:/, "");
+  return DIMENSIONS[dimension] ?? TIMES[dimension] ?? dimension.replace(/^label:/, "");
 }
 
 /** The filter that keeps one value of a dimension: `{model: "gpt-4o"}`, `{label: "team=data"}`. */

@@ -23,7 +23,7 @@ export function form({ rows, action, busy, submit, beside = null }) {
 }
 
 /** Do `work` while the button says `busy`. It stays where the focus is, and further presses do nothing. */
-export async function occupied(pressed, busy, work) {
+async function occupied(pressed, busy, work) {
   if (pressed.ariaDisabled) return undefined;
   const text = pressed.textContent;
   pressed.textContent = busy;

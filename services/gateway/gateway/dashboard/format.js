@@ -1,6 +1,7 @@
 /** Numbers, money and times as people read them, in the browser's language and a named time zone. */
 
-const LANGUAGE = navigator.language || "en";
+/** What numbers and times are written in. */
+export const LANGUAGE = navigator.language || "en";
 const whole = new Intl.NumberFormat(LANGUAGE);
 const compactly = new Intl.NumberFormat(LANGUAGE, { notation: "compact", maximumFractionDigits: 1 });
 const dollars = (digits) =>

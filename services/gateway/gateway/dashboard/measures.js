@@ -2,8 +2,10 @@
 
 import { count, duration, exactMoney, money, percent } from "./format.js";
 
+const DOLLARS = { tickprefix: "$", hoverformat: ",.6~f" };
+
 export const MEASURES = {
-  cost: { title: "Cost", format: money, exact: exactMoney, sum: true, axis: { tickprefix: "$", hoverformat: ",.6~f" } },
+  cost: { title: "Cost", format: money, exact: exactMoney, sum: true, axis: DOLLARS },
   runs: { title: "Runs", format: count, sum: true },
   failed: { title: "Did not succeed", format: count, sum: true },
   successRate: { title: "Success", format: percent, axis: { ticksuffix: "%", range: [0, 100] } },
@@ -13,9 +15,9 @@ export const MEASURES = {
   cachedTokens: { title: "Cached tokens", format: count, sum: true },
   unpricedRuns: { title: "Unpriced runs", format: count, sum: true },
   repeatedExecutions: { title: "Repeats", format: count, sum: true },
-  avgCost: { title: "Cost per run", format: money, exact: exactMoney, axis: { tickprefix: "$", hoverformat: ",.6~f" } },
+  avgCost: { title: "Cost per run", format: money, exact: exactMoney, axis: DOLLARS },
   avgLatency: { title: "Mean latency", format: duration, axis: { ticksuffix: " ms", tickformat: ",d" } },
-  cacheSavings: { title: "Saved by caches", format: money, exact: exactMoney, sum: true, axis: { tickprefix: "$" } },
+  cacheSavings: { title: "Saved by caches", format: money, exact: exactMoney, sum: true, axis: DOLLARS },
 };
 
 /** The columns of every figure, for CSV: pairs of heading and `group => value`, amounts with all of their digits. */

@@ -42,7 +42,6 @@ function within(signal) {
   return {
     get: (path, params, options) => api.get(path, params, { signal, ...options }),
     post: (path, body, options) => api.post(path, body, { signal, ...options }),
-    put: (path, body, options) => api.put(path, body, { signal, ...options }),
     del: (path, options) => api.del(path, { signal, ...options }),
     stream: (path, params, options) => api.stream(path, params, { signal, ...options }),
   };

@@ -3,7 +3,7 @@
 import { el, field, select } from "./dom.js";
 import { ownZone } from "./format.js";
 
-export const PERIODS = [["7d", "Last 7 days"], ["30d", "Last 30 days"], ["90d", "Last 90 days"], ["1y", "Last 365 days"]];
+const PERIODS = [["7d", "Last 7 days"], ["30d", "Last 30 days"], ["90d", "Last 90 days"], ["1y", "Last 365 days"]];
 const CUSTOM = "custom";
 const DEFAULT = "30d";
 const DAY_MS = 86_400_000;

@@ -27,7 +27,7 @@ export function exportMenu({ question, view = null }) {
 }
 
 /** Return CSV (RFC 4180). `columns`: pairs of heading and `row => value`; money keeps every digit it came with. */
-export function csvOf(columns, rows) {
+function csvOf(columns, rows) {
   const lines = [columns.map(([heading]) => heading), ...rows.map((row) => columns.map(([, value]) => value(row)))];
   return lines.map((line) => line.map(quoted).join(",")).join("\r\n") + "\r\n";
 }

@@ -1,9 +1,10 @@
 /** Figures over time, as a chart draws them: the bucket that is not over is pale, the period before dotted and pale. */
 
 import { means, sums } from "./buckets.js";
+import { NARROW } from "./chart.js";
 
-const PALE = 0.4;
-const NARROW = 700;
+/** How opaque the bucket is that is not over. */
+export const PALE = 0.4;
 
 /** Bars of a sum; one that is not over yet is pale. */
 export function bars(buckets, name, color, title, extra = {}) {

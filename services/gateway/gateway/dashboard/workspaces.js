@@ -1,7 +1,7 @@
 /** Which workspace is meant: one's own, or for the operator any. */
 
 import { dialog } from "./dialog.js";
-import { button, el, field, select } from "./dom.js";
+import { button, field, select } from "./dom.js";
 import { form, input } from "./form.js";
 
 /** The workspace that the address names, else the caller's own. */

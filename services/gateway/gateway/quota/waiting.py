@@ -49,6 +49,7 @@ class WaitingRuns:
     def check(self, workspace_id: UUID, limit: int | None) -> None:
         """Raise `QuotaExceeded` where as many wait as may."""
         if limit is None:
+            self._lines.pop(workspace_id, None)  # else it would grow for as long as nobody asks
             return
         line = self._line(workspace_id)
         if time.monotonic() >= line.fresh_until and line.asking is None:

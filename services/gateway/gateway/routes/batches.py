@@ -11,6 +11,7 @@ from pydantic import Field
 from common.contracts.answers_v1 import Success
 from common.contracts.runs_v1 import Labels, Name, Status
 from common.errors import InvalidRequest
+from common.http import streamed
 from gateway.batches.answers import BatchAnswer, BatchPage, ResultAnswer, ResultWithInput, batch_answer, result_fields
 from gateway.batches.batch import Batch, Mode, State
 from gateway.batches.inputs import Inputs
@@ -32,6 +33,7 @@ FileId = Annotated[str, Field(min_length=1, max_length=64)]
 CustomIds = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(min_length=1, max_length=50_000)
 ]
+LINES = "application/x-ndjson"
 Only = Literal["ok", "failed", "expired", "cancelled"]
 STATUS: dict[str, Status] = {"ok": "succeeded", "failed": "failed", "expired": "expired", "cancelled": "cancelled"}
 
@@ -92,7 +94,7 @@ class BatchRoutes:
         add("/{batch_id}/retry", self.retry, **made, openapi_extra=body_of(RetryBatch))
         for verb in (self.cancel, self.pause, self.resume):
             add(f"/{{batch_id}}/{verb.__name__}", verb, methods=["POST"], response_model=one)
-        lines: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {}}}}
+        lines: dict[int | str, dict[str, Any]] = {200: {"content": {LINES: {}}}}
         add("/{batch_id}/results", self.results, methods=["GET"], response_class=StreamingResponse, responses=lines)
 
     async def submit(self, request: Request) -> Response:
@@ -166,7 +168,9 @@ class BatchRoutes:
         found = self._results.stream(batch, refresh if follow else None, texts=True)
         wanted = _only(_after(found, after), only)
         lines = self._with_inputs(batch, wanted) if include_inputs else _plain(wanted)
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        if follow:  # whoever follows is not to wait for the first row before hearing anything
+            return StreamingResponse(lines, media_type=LINES)
+        return await streamed(lines, LINES)
 
     async def _with_inputs(self, batch: Batch, results: AsyncIterator[Result]) -> AsyncIterator[bytes]:
         inputs = await self._inputs.of(batch)

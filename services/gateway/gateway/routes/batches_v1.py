@@ -5,11 +5,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.http import json_response
 from gateway.batches.batch import Batch, Endpoint, LineError
 from gateway.batches.submit import Batches, Terms
 from gateway.routes.files import LONGEST, SHORTEST
-from gateway.routes.wire import read
+from gateway.routes.wire import plain, read
 from gateway.store import Store
 from gateway.tokens import Tokens
 
@@ -130,7 +129,7 @@ class OpenAIBatchRoutes:
         caller = await self._tokens.caller(request, "member")
         asked = await read(request, CreateBatch)
         batch, existed = await self._batches.submit(caller, asked.terms(), request.headers.get("idempotency-key"))
-        return _json(_object(batch), {"idempotent-replayed": "true"} if existed else None)
+        return plain(_object(batch), {"idempotent-replayed": "true"} if existed else None)
 
     async def list(
         self,
@@ -143,17 +142,17 @@ class OpenAIBatchRoutes:
         found = await self._records.page(caller.workspace_id, state=None, labels={}, after=after, limit=limit + 1)
         data = [_object(batch) for batch in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return _json(BatchList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))
+        return plain(BatchList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))
 
     async def show(self, request: Request, batch_id: str) -> Response:
         """Answer one batch."""
         caller = await self._tokens.caller(request, "viewer")
-        return _json(_object(await self._records.get(caller.workspace_id, batch_id)))
+        return plain(_object(await self._records.get(caller.workspace_id, batch_id)))
 
     async def cancel(self, request: Request, batch_id: str) -> Response:
         """Stop a batch."""
         caller = await self._tokens.caller(request, "member")
-        return _json(_object(await self._batches.cancel(caller.workspace_id, batch_id)))
+        return plain(_object(await self._batches.cancel(caller.workspace_id, batch_id)))
 
 
 def _object(batch: Batch) -> BatchObject:
@@ -192,7 +191,3 @@ def _fault(error: LineError) -> Fault:
 
 def _seconds(time: int | None) -> int | None:
     return None if time is None else time // 1000
-
-
-def _json(model: BaseModel, headers: dict[str, str] | None = None) -> Response:
-    return json_response(model.model_dump_json().encode(), headers=headers)

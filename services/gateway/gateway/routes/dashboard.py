@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from common.errors import NotFound
 from gateway.assets import Asset, Assets
+from gateway.routes.wire import takes_gzip
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -56,7 +57,7 @@ async def _answer(request: Request, asset: Asset, caching: str) -> Response:
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     content = asset.content
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if takes_gzip(request):
         content = await run_in_threadpool(lambda: asset.compressed)
         headers["content-encoding"] = "gzip"
     return Response(content, media_type=asset.media_type, headers=headers)

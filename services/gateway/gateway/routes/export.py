@@ -12,7 +12,7 @@ from common.contracts.reprice_v1 import RepriceAsked, RepricePage
 from common.contracts.usage_v1 import ExportAsked
 from common.http import json_response, streamed
 from gateway.analytics import Analytics
-from gateway.routes.wire import body_of, read
+from gateway.routes.wire import body_of, read, takes_gzip
 from gateway.tokens import Tokens
 
 FILES = {
@@ -48,7 +48,7 @@ class ExportRoutes:
         pieces = self._analytics.export(caller.workspace_id, request.query_params.multi_items())
         name, media_type = FILES[asked.format]
         headers = {"content-disposition": f'attachment; filename="{name}"', "vary": "accept-encoding"}
-        if asked.format != "parquet" and _takes_gzip(request):
+        if asked.format != "parquet" and takes_gzip(request):
             return await streamed(_zipped(pieces), media_type, {**headers, "content-encoding": "gzip"})
         return await streamed(pieces, media_type, headers)
 
@@ -57,11 +57,6 @@ class ExportRoutes:
         caller = await self._tokens.caller(request, "admin")
         asked = await read(request, RepriceAsked)
         return json_response(await self._analytics.reprice(caller.workspace_id, asked))
-
-
-def _takes_gzip(request: Request) -> bool:
-    offers = (offer.replace(" ", "").split(";") for offer in request.headers.get("accept-encoding", "").split(","))
-    return any(name == "gzip" and more not in (["q=0"], ["q=0.0"]) for name, *more in offers)
 
 
 async def _zipped(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

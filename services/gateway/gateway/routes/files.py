@@ -3,14 +3,14 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from common.errors import InvalidRequest
-from common.http import json_response
+from common.http import streamed
 from common.ids import now_ms
 from gateway.batches.files import INPUT, MAX_FILE_BYTES, Files, StoredFile
 from gateway.batches.upload import Form, boundary_of, receive
+from gateway.routes.wire import plain
 from gateway.store import Store
 from gateway.tokens import Tokens
 
@@ -76,7 +76,7 @@ class FileRoutes:
         async with self._files.writing(caller.workspace_id, "upload", INPUT, limit=MAX_FILE_BYTES) as draft:
             form = await receive(request.stream(), boundary, draft)
             draft.know(filename=_filename(form), expires_at=_expiry(form, draft.file.created_at))
-        return _json(_object(draft.file))
+        return plain(_object(draft.file))
 
     async def list(
         self,
@@ -97,25 +97,25 @@ class FileRoutes:
         found = await self._shelf.page(caller.workspace_id, now_ms(), **asked)
         data = [_object(file) for file in found[:limit]]
         first, last = (data[0].id, data[-1].id) if data else (None, None)
-        return _json(FileList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))
+        return plain(FileList(data=data, first_id=first, last_id=last, has_more=len(found) > limit))
 
     async def show(self, request: Request, file_id: str) -> Response:
         """Answer a file's metadata."""
         caller = await self._tokens.caller(request, "viewer")
-        return _json(_object(await self._shelf.get(caller.workspace_id, file_id, now_ms())))
+        return plain(_object(await self._shelf.get(caller.workspace_id, file_id, now_ms())))
 
     async def content(self, request: Request, file_id: str) -> Response:
         """Answer a file's content."""
         caller = await self._tokens.caller(request, "viewer")
         file = await self._shelf.get(caller.workspace_id, file_id, now_ms())
         headers = {"content-length": str(file.bytes)}  # so that a client sees where it was cut off
-        return StreamingResponse(self._files.read(file.id), headers=headers, media_type="application/octet-stream")
+        return await streamed(self._files.read(file.id), "application/octet-stream", headers)
 
     async def delete(self, request: Request, file_id: str) -> Response:
         """Remove a file; 409 while a batch reads it."""
         caller = await self._tokens.caller(request, "member")
         await self._files.delete(caller.workspace_id, file_id)
-        return _json(FileDeleted(id=file_id))
+        return plain(FileDeleted(id=file_id))
 
 
 def _filename(form: Form) -> str:
@@ -146,7 +146,3 @@ def _object(file: StoredFile) -> FileObject:
         filename=file.filename,
         purpose=file.purpose,
     )
-
-
-def _json(model: BaseModel) -> Response:
-    return json_response(model.model_dump_json().encode())

@@ -54,3 +54,14 @@ def data(answer: Answer | list[Any] | None, status: int = 200, headers: dict[str
 def done(message: str) -> Response:
     """Answer `{success, message}`."""
     return json_response(Done(message=message).encode())
+
+
+def plain(answer: BaseModel, headers: dict[str, str] | None = None) -> Response:
+    """Answer it as it is: what clients made for other providers expect has no envelope of ours."""
+    return json_response(answer.model_dump_json().encode(), headers=headers)
+
+
+def takes_gzip(request: Request) -> bool:
+    """Whether the answer may be compressed."""
+    offers = (offer.replace(" ", "").split(";") for offer in request.headers.get("accept-encoding", "").split(","))
+    return any(name == "gzip" and more not in (["q=0"], ["q=0.0"]) for name, *more in offers)

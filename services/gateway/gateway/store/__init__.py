@@ -1,4 +1,4 @@
-"""Postgres: workspaces, access tokens, grants, denials, the claims on runs that callers named; files and batches."""
+"""Postgres: workspaces, tokens, grants, denials, claims on named runs and on replays; files, batches and limits."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -179,7 +179,7 @@ class Store:
             await session.execute(delete(IdempotencyKey).where(*unpublished))
 
     async def prune(self, tried_before: int, limit: int) -> int:
-        """Forget at most `limit` claims; return how many. None while another replica does it."""
+        """Forget at most `limit` claims; return how many: 0 while another replica does it."""
         over = IdempotencyKey.tried_at < tried_before  # asked twice: one that is claimed again meanwhile stays
         oldest = select(IdempotencyKey.run_id).where(over).order_by(IdempotencyKey.tried_at).limit(limit)
         pruned = delete(IdempotencyKey).where(over, IdempotencyKey.run_id.in_(oldest)).returning(IdempotencyKey.run_id)

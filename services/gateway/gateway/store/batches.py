@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from common.errors import Conflict, IdempotencyConflict, NotFound
-from gateway.batches.batch import Batch, Claimed, LineError, Progress, State, change_of, progress_of
+from gateway.batches.batch import Batch, Claimed, LineError, State, change_of, progress_of
 from gateway.store.sessions import session_on
 from gateway.store.tables import BatchRow
 
@@ -132,16 +132,6 @@ class BatchTable:
 RESUMED: dict[str, Any] = {"state": "in_progress", "paused_reason": None, "paused_for": None}
 
 
-def progress_values(progress: Progress) -> dict[str, Any]:
-    """Return what `hold` and `advance` store of a progress."""
-    return {"progress": change_of(progress)}
-
-
-def error_values(errors: list[LineError]) -> dict[str, Any]:
-    """Return what `advance` stores of a file's faults."""
-    return {"errors": [vars(error) for error in errors]}
-
-
 def _owned(batch_id: str, owner: str) -> tuple:  # type: ignore[type-arg] # SQLAlchemy's expressions
     return BatchRow.id == batch_id, BatchRow.owner == owner, BatchRow.lease_until >= NOW
 
@@ -149,8 +139,8 @@ def _owned(batch_id: str, owner: str) -> tuple:  # type: ignore[type-arg] # SQLA
 def _columns(batch: Batch) -> dict[str, Any]:
     return {
         **{name: getattr(batch, name) for name in COLUMNS},
-        **progress_values(batch.progress),
-        **error_values(batch.errors),
+        "progress": change_of(batch.progress),
+        "errors": [vars(error) for error in batch.errors],
     }
 
 

@@ -1,8 +1,9 @@
 """A chat completion's body as Anthropic's messages take it."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+from pydantic_core import from_json
 
 from common.errors import InvalidRequest
 from gateway.prompts import ANTHROPIC_MAX_TOKENS
@@ -136,7 +137,7 @@ def _tool_uses(said: Fields) -> Iterator[Body]:
 
 def _arguments(text: str, path: str) -> Body:
     try:
-        arguments = json.loads(text or "{}")
+        arguments = from_json(text or "{}", allow_inf_nan=False)
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):

@@ -49,6 +49,17 @@ async def test_what_was_uploaded_comes_back(caller: Caller, tmp_path: Path) -> N
     assert (await http.delete(f"/v1/files/{file_id}")).status_code == 404
 
 
+async def test_content_that_is_gone_is_an_error_and_no_answer_that_breaks_off(
+    caller: Caller, log: PlayedLog, tmp_path: Path
+) -> None:
+    batch = await caller.ended(await caller.submit([row(0)]))
+    file_id = batch["fileId"]
+    for content in (tmp_path / "files").rglob(file_id):
+        content.unlink()
+    for path in (f"/v1/files/{file_id}/content", f"/api/batches/{batch['id']}/results?includeInputs=true"):
+        assert (await caller.gateway.http.get(path)).status_code == 404
+
+
 async def test_fields_may_come_after_the_file(caller: Caller) -> None:
     body = (
         b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{}\n\r\n'

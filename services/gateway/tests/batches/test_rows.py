@@ -63,6 +63,14 @@ async def test_lines_are_those_of_the_whole_file(parts: list[bytes], size: int, 
     assert [content[line.start : line.end] for line in found] == [line for n, line in wanted if n in dict(kept)]
 
 
+def nested(depth: int) -> list[Any]:
+    """Return lists within each other."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}
 FAULTS = [
     (b"{not json", "invalid_json_line", None),
@@ -82,6 +90,12 @@ FAULTS = [
     (row(1, body={**CHAT, "stream": True}), "unsupported", "stream"),
     (row(1, body={**CHAT, "model": "claude-haiku-4-5", "logprobs": True}), "unsupported", "logprobs"),
     (row(0), "duplicate_custom_id", "custom_id"),
+    (row(1, body={**CHAT, "tools": nested(127)}), "invalid_request", None),
+    (
+        json.dumps(row(1, body={**CHAT, "tools": []})).replace("[]", "[" * 900 + "]" * 900).encode(),
+        "invalid_request",
+        None,
+    ),
 ]
 
 

@@ -2,11 +2,10 @@
 
 import { bucketsOf } from "../buckets.js";
 import { makeChart } from "../chart.js";
-import { filterOf } from "../filters.js";
+import { TIMES, filterOf } from "../filters.js";
 import { MEASURES } from "../measures.js";
-import { overTime as layoutOverTime } from "../series.js";
+import { PALE, overTime as layoutOverTime } from "../series.js";
 
-const TIMES = ["hour", "day", "month"];
 const COLOURS = 8;
 const MOST_BARS = 25;
 
@@ -20,7 +19,7 @@ export function breakdownChart(page, question, { by, measure }) {
   };
   const chart = makeChart(page, { title, label: `${title} by ${by.join(" and ")}`, onpick });
   const update = (usage, table) => {
-    const time = by.find((dimension) => TIMES.includes(dimension));
+    const time = by.find((dimension) => dimension in TIMES);
     const drawn = time ? overTime(usage, time, by.find((dimension) => dimension !== time), measure) : ofValues(usage, by, measure);
     keys = drawn.groups;
     return chart.update({ ...drawn, table });
@@ -50,7 +49,7 @@ function overTime(usage, time, other, measure) {
     name: other ? nameOf(ordered[place]) : MEASURES[measure].title,
     x: points.map(({ label }) => label),
     y: points.map(({ group }) => (sum ? Number(group?.[measure] ?? 0) : numberOf(group?.[measure]))),
-    marker: { color: colourOf(place, ordered[place]), opacity: points.map(({ unfinished }) => (unfinished ? 0.4 : 1)) },
+    marker: { color: colourOf(place, ordered[place]), opacity: points.map(({ unfinished }) => (unfinished ? PALE : 1)) },
     line: { color: colourOf(place, ordered[place]) },
   }));
   return { traces, layout: layoutOverTime({ barmode: "stack", yaxis: axis }), groups: rows.map((points) => points.map(({ group }) => group)) };

@@ -1,10 +1,9 @@
 /** What is explored: dimensions, the measure of the chart, how many values are told apart, the comparison. */
 
 import { el, field, select } from "../dom.js";
-import { DIMENSIONS } from "../filters.js";
+import { DIMENSIONS, TIMES } from "../filters.js";
 import { MEASURES } from "../measures.js";
 
-const TIMES = { day: "Day", hour: "Hour", month: "Month" };
 const LABEL = "label";
 const TOPS = ["5", "10", "25", "50", "100", "1000"];
 const NONE = "";

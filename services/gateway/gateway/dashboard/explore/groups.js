@@ -2,12 +2,11 @@
 
 import { shortChange } from "../change.js";
 import { el, link } from "../dom.js";
-import { dimensionName } from "../filters.js";
+import { TIMES, dimensionName } from "../filters.js";
 import { MEASURES } from "../measures.js";
 import { table } from "../table.js";
 import { picked } from "./breakdown.js";
 
-const TIMES = ["hour", "day", "month"];
 const SHOWN = ["cost", "unpricedRuns", "runs", "successRate", "totalTokens", "avgCost", "avgLatency"];
 
 /**
@@ -40,7 +39,7 @@ function beforeColumns(name, before) {
   const { title, format, sum } = MEASURES[name];
   const of = new Map(before.groups.map((group) => [JSON.stringify(group.by), group]));
   const earlier = (group) => of.get(JSON.stringify(group.by))?.[name] ?? (sum ? 0 : null);
-  const comparable = ({ by }) => !Object.keys(by).some((dimension) => TIMES.includes(dimension)) && !Object.values(by).includes(null);
+  const comparable = ({ by }) => !Object.keys(by).some((dimension) => dimension in TIMES) && !Object.values(by).includes(null);
   return [
     { title: `${title} before`, number: true, cell: (group) => (comparable(group) ? format(earlier(group)) : "") },
     { title: "Change", number: true, cell: (group) => (comparable(group) ? shortChange(group[name], earlier(group)) : "") },

@@ -3,13 +3,12 @@
 import { el, link } from "../dom.js";
 import { makeChart } from "../chart.js";
 import { count, duration, exactMoney, percent } from "../format.js";
+import { MEASURES } from "../measures.js";
 import { bars, beforeLine, meanLine, overTime } from "../series.js";
 import { daysOfBucket } from "../buckets.js";
 import { table } from "../table.js";
 import { spanOf } from "../period.js";
 import { filtersOf } from "../filters.js";
-
-const MONEY_AXIS = { tickprefix: "$", hoverformat: ",.6~f" };
 
 /** Make the three charts; `pick(bucket, key, zone)` opens the runs of a bucket. */
 export function overviewCharts(page, pick) {
@@ -50,7 +49,7 @@ function costChart(page, { bucket, buckets, earlier, series }) {
     { title: "Period before", number: true, cell: ({ place }) => exactMoney(earlier[place]?.group?.cost ?? 0) },
   ];
   const traces = [bars(buckets, "cost", "chart-1", "Cost"), beforeLine(buckets, earlier, "cost")];
-  return { traces, layout: overTime({ yaxis: MONEY_AXIS }), table: numbers("Cost over time", columns, buckets) };
+  return { traces, layout: overTime({ yaxis: MEASURES.cost.axis }), table: numbers("Cost over time", columns, buckets) };
 }
 
 function runsChart(page, { bucket, buckets, series }) {

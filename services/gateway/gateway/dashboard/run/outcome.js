@@ -35,5 +35,5 @@ function form(page, run, recorded) {
     }
   };
   const buttons = [button("Good", say(true), { id: "rate-good" }), button("Bad", say(false), { id: "rate-bad" })];
-  return el("div", { class: "stack" }, field("Note (optional)", note), el("div", { class: "actions" }, buttons));
+  return el("div", { class: "form" }, field("Note (optional)", note), el("div", { class: "actions" }, buttons));
 }

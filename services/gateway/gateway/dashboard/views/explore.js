@@ -5,7 +5,7 @@ import { el, emptyState, fill, link } from "../dom.js";
 import { breakdownChart } from "../explore/breakdown.js";
 import { exploreControls, optionsOf } from "../explore/controls.js";
 import { groupTable } from "../explore/groups.js";
-import { filterControls, filtersOf, dimensionName } from "../filters.js";
+import { TIMES, dimensionName, filterControls, filtersOf } from "../filters.js";
 import { count } from "../format.js";
 import { live } from "../refresh.js";
 import { FIGURE_COLUMNS } from "../measures.js";
@@ -55,14 +55,14 @@ function loader(page, question, { by, top, compare }) {
 function heading(usage, { by }) {
   const named = by.map(dimensionName).join(" and ");
   const shown = new Set(usage.groups.filter(({ by: values }) => !Object.values(values).includes(null)).map(({ by: values }) => JSON.stringify(told(values)))).size;
-  const told_ = shown < usage.values && `${count(shown)} of ${count(usage.values)}, the costliest; the rest together as “Other”`;
+  const apart = shown < usage.values && `${count(shown)} of ${count(usage.values)}, the costliest; the rest together as “Other”`;
   const source = { days: "from sums of days", hours: "from sums of hours", runs: "from the runs themselves" }[usage.source];
-  return el("header", {}, el("h2", {}, `By ${named.toLowerCase()}`), el("span", { class: "soft" }, [told_, source].filter(Boolean).join(" · ")));
+  return el("header", {}, el("h2", {}, `By ${named.toLowerCase()}`), el("span", { class: "soft" }, [apart, source].filter(Boolean).join(" · ")));
 }
 
 /** A group's values of the dimensions that do not lie in time. */
 function told(values) {
-  return Object.entries(values).filter(([name]) => !["hour", "day", "month"].includes(name));
+  return Object.entries(values).filter(([name]) => !(name in TIMES));
 }
 
 function csvView({ usage }, { by }) {
