@@ -15,7 +15,7 @@ async def show_addresses(stack: Stack, console: Console) -> int:
         ("dashboard", f"{stack.url}/"),
         ("sign in with", f"the token that `cat {_short(home.admin_token)}` shows"),
         ("API", f"{stack.url}/api"),
-        ("reference", f"{stack.url}/docs"),
+        ("reference", f"{stack.url}/openapi.json"),
         ("logs", _short(home.logs)),
         ("data", f"{_short(home.path)} (kept between runs)"),
         ("stop", "Ctrl-C; once more to stop at once"),

@@ -125,7 +125,7 @@ def test_what_asks_for_no_token_is_not_passed_on_from_outside() -> None:
     (rule,) = of_kind(written("components/ingress"), "Ingress")["gateway"]["spec"]["rules"]
     passed = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
     assert passed == {
-        ("/", "Exact"), ("/docs", "Exact"), ("/openapi.json", "Exact"),
+        ("/", "Exact"), ("/openapi.json", "Exact"),
         ("/assets", "Prefix"), ("/api", "Prefix"), ("/v1", "Prefix"),
     }  # fmt: skip
 

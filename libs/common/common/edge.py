@@ -5,14 +5,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 NOTHING = b"default-src 'none'; frame-ancestors 'none'"
 """Data needs nothing from anywhere."""
 
-REFERENCE = (
-    b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; connect-src 'self';"
-    b" script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src https://cdn.jsdelivr.net;"
-    b" img-src data: https://fastapi.tiangolo.com"
-)
-"""The interactive reference at `/docs` is Swagger UI as FastAPI serves it: its script starts inline."""
-
 HEADERS = (
+    (b"content-security-policy", NOTHING),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -35,14 +29,13 @@ class Edge:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = completed(message["headers"], scope["path"])
+                message["headers"] = completed(message["headers"])
             await send(message)
 
         return await self._app(scope, receive, answer)
 
 
-def completed(headers: RawHeaders, path: str) -> RawHeaders:
+def completed(headers: RawHeaders) -> RawHeaders:
     """Return the headers with those that are missing."""
     present = {name.lower() for name, _ in headers}
-    policy = (b"content-security-policy", REFERENCE if path == "/docs" else NOTHING)
-    return [*headers, *(header for header in (*HEADERS, policy) if header[0] not in present)]
+    return [*headers, *(header for header in HEADERS if header[0] not in present)]

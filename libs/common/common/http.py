@@ -151,7 +151,7 @@ def service_app(
     """
     disable_created_metrics()  # type: ignore[no-untyped-call] # each would come with a second series that nothing reads
     BUILD.labels(title.rpartition(" ")[2], version("tallyrun-common")).set(1)
-    app = FastAPI(title=title, lifespan=_traced(lifespan), redoc_url=None)
+    app = FastAPI(title=title, lifespan=_traced(lifespan), docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, answer=answer, larger=larger_bodies)
     app.add_middleware(Edge)
     app.add_middleware(Observed)

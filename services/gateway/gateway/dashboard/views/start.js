@@ -111,6 +111,6 @@ function nextSteps(page) {
     {},
     may(page.me, "member") && el("li", {}, link("#batches?new=1", "Run a batch"), ": a file of requests, its price before, its cost while it runs."),
     may(page.me, "admin") && el("li", {}, link("#tokens", "Give your services tokens"), ": costs are grouped by whose token it was."),
-    el("li", {}, el("a", { href: "/docs" }, "Call the API"), ", or point OpenAI's or Anthropic's client at this server."),
+    el("li", {}, el("a", { href: "/openapi.json" }, "Call the API"), ", or point OpenAI's or Anthropic's client at this server."),
   );
 }
