@@ -1,5 +1,7 @@
 """`make mutants`: take each guard out in turn, in a copy of the tree, and see that its test fails.
 
+`python tests/mutants.py [TEXT ...]` takes those whose names contain one of the texts.
+
 A mutation must match its file exactly once, so that one which no longer applies is an error, not a success.
 """
 
@@ -577,14 +579,15 @@ MUTANTS = (
 )
 
 
-def main() -> int:
+def main(texts: list[str]) -> int:
     """Print the table; return 1 if a mutant survives."""
+    chosen = [mutant for mutant in MUTANTS if not texts or any(text in mutant.name for text in texts)]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
         copy_tree(copy)
         check_imports(copy)
-        verdicts = [(mutant, verdict(copy, mutant)) for mutant in MUTANTS]
-    width = max(len(mutant.name) for mutant in MUTANTS)
+        verdicts = [(mutant, verdict(copy, mutant)) for mutant in chosen]
+    width = max((len(mutant.name) for mutant in chosen), default=0)
     print(f"\n{'removed'.ljust(width)}  verdict   test that must fail")
     for mutant, found in verdicts:
         print(f"{mutant.name.ljust(width)}  {found:8}  {mutant.test}")
@@ -646,4 +649,4 @@ def tested(copy: Path, what: str, test: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
