@@ -46,9 +46,9 @@ sbom: install ## Write a bill of materials of each image that was released into 
 secrets: ## Make the secrets that docker-compose.yml mounts, once; what exists is kept
 	@deploy/compose/secrets.sh deploy/compose/secrets .env
 
-test: install ## Every everyday test, on real engines, in three processes: many of them wait
+test: install ## Every everyday test, on real engines, in two processes
 	@$(BIN)/python -m common.engines
-	$(BIN)/pytest -n 3 --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 test-http: install ## Analytics' tests once more with the database behind HTTP, as in production
 	$(BIN)/pytest -n 2 --no-loadscope-reorder --clickhouse=http services/analytics

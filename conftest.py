@@ -7,15 +7,13 @@ from xdist.scheduler import LoadScopeScheduling
 pytest_plugins = ["common.testing"]
 
 WHOLE_PATH = "tests/"
-STACKS = ("tests/browser/", WHOLE_PATH)
-"""The tests of each share a stack, those of the first in a browser."""
 
 
 class ByFile(LoadScopeScheduling):
-    """Each file to one process, and all that share a stack to the same one."""
+    """Each file to one process, and all of `tests/` to the same one, since they share a stack."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in STACKS if nodeid.startswith(folder)), nodeid.partition("::")[0])
+        return WHOLE_PATH if nodeid.startswith(WHOLE_PATH) else nodeid.partition("::")[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import sync_playwright
 from tests.browser.dashboard import Dashboard
 from tests.browser.desk import Desk, elsewhere
 from tests.browser.desk import opened as desk_opened
 from tests.browser.history import history, publish
+from tests.browser.pages import Pages
 from tests.stack import Client, Stack, until
 
 from common.contracts.runs_v1 import RunCompleted
@@ -66,20 +67,27 @@ def _chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def browser_pages() -> Iterator[Pages]:
     """A browser for one file's tests: its loop must not outlive them, other files' tests have loops of their own."""
     path = _chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
+        yield Pages(browser)
         browser.close()
+
+
+@pytest.fixture
+def pages(browser_pages: Pages) -> Iterator[Pages]:
+    """Pages for one test."""
+    yield browser_pages
+    browser_pages.take_back()
 
 
 Opened = Callable[..., Dashboard]
 
 
 @pytest.fixture
-def opened(chromium: Browser, stack: Stack, shown: Shown) -> Iterator[Opened]:
+def opened(pages: Pages, stack: Stack, shown: Shown) -> Iterator[Opened]:
     """Open dashboards: of the shown workspace's admin, or of another token; settings are those of a browser context.
 
     At the end each must have met no error, and have asked nobody but the gateway.
@@ -92,14 +100,14 @@ def opened(chromium: Browser, stack: Stack, shown: Shown) -> Iterator[Opened]:
             "locale": "en-GB",
             "viewport": {"width": 1280, "height": 800},
         }
-        made.append(Dashboard(chromium.new_context(**usual | settings), stack.url))
+        made.append(Dashboard(pages.take(**usual | settings), stack.url))
         if token is not None:
             made[-1].sign_in_quietly(token)
         return made[-1]
 
     yield open_as
     for dashboard in made:
-        dashboard.context.close()
+        dashboard.leave()
     for dashboard in made:
         assert dashboard.faults == []
 
@@ -111,15 +119,15 @@ def dashboard(opened: Opened) -> Dashboard:
 
 
 @pytest.fixture
-def desk_of(chromium: Browser) -> Iterator[Callable[..., Desk]]:
+def desk_of(pages: Pages) -> Iterator[Callable[..., Desk]]:
     """Sign clients in; at the end no console may have had anything to say."""
     desks: list[Desk] = []
 
     def sign_in(client: Client, width: int = 1440) -> Desk:
-        desks.append(desk_opened(chromium, client, width))
+        desks.append(desk_opened(pages, client, width))
         return desks[-1]
 
     yield sign_in
     for desk in desks:
-        desk.context.close()
+        desk.leave()
         assert desk.faults == []

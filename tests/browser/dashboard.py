@@ -1,28 +1,38 @@
 """A dashboard in a browser, as a test drives it; everything that a user would call a fault is written down."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.sync_api import ConsoleMessage, Error, Page, Request, Response
 
 SETTLED_MS = 15_000
 
 
 class Dashboard:
-    """One browser context on the dashboard. `faults`: console errors, script errors, requests that leave the origin."""
+    """A page on the dashboard. `faults`: console errors, script errors, requests that leave the origin."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.context = context
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.context = page.context
         self.url = url
         self.faults: list[str] = []
         self.requested: list[Response] = []
         self.expected: set[int] = set()
         """Statuses that a test provokes: a browser prints each as an error."""
-        self.page: Page = context.new_page()
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
+        self._heard: dict[Any, Callable[..., None]] = {
+            "console": self._console,
+            "pageerror": self._script,
+            "request": self._request,
+            "response": self._response,
+        }
+        for event, hear in self._heard.items():
+            page.on(event, hear)
+
+    def leave(self) -> None:
+        """Hear nothing more of the page."""
+        for event, hear in self._heard.items():
+            self.page.remove_listener(event, hear)
 
     def sign_in_quietly(self, token: str) -> None:
         """Start a session without the form, as its request would."""
@@ -61,6 +71,9 @@ class Dashboard:
         provoked = any(f"status of {status}" in message.text for status in self.expected)
         if message.type in ("error", "warning") and not provoked:
             self.faults.append(f"console: {message.text}")
+
+    def _script(self, error: Error) -> None:
+        self.faults.append(f"script: {error}")
 
     def _response(self, response: Response) -> None:
         self.requested.append(response)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, expect
+from tests.browser.pages import Pages
 from tests.stack import Client
 
 PATIENCE_MS = 20_000
@@ -19,9 +20,20 @@ class Desk:
     """One person's browser, signed in with a token; `faults` is what its console said."""
 
     client: Client
-    context: BrowserContext
     page: Page
     faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for event, hear in self._heard().items():
+            self.page.on(event, hear)
+
+    def leave(self) -> None:
+        """Hear nothing more of the page."""
+        for event, hear in self._heard().items():
+            self.page.remove_listener(event, hear)
+
+    def _heard(self) -> dict[Any, Callable[..., None]]:
+        return {"console": self._console, "pageerror": self._script, "request": self._request}
 
     def go(self, view: str) -> Page:
         """Open a view by its address and wait until it is shown."""
@@ -49,6 +61,17 @@ class Desk:
         """Whether the secret is anywhere that a script, an extension or the next person at the screen could find it."""
         return bool(self.page.evaluate(EVERYWHERE, secret))
 
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
+            self.faults.append(message.text)
+
+    def _script(self, error: Error) -> None:
+        self.faults.append(str(error))
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.client.url, "data:", "blob:")):
+            self.faults.append(f"asked elsewhere: {request.url}")
+
     def blameless(self) -> None:
         """Fail where axe-core finds a serious or critical fault in what is shown."""
         found = Axe().run(self.page).response["violations"]
@@ -73,27 +96,13 @@ def elsewhere(work: Callable[[], None]) -> None:
     thread.join()
 
 
-def opened(browser: Browser, client: Client, width: int = 1440) -> Desk:
+def opened(pages: Pages, client: Client, width: int = 1440) -> Desk:
     """Sign in with the client's token, as the form does, and watch the console."""
-    context = browser.new_context(base_url=client.url, viewport={"width": width, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    desk = Desk(client, context, page)
-    page.on("console", lambda message: _heard(desk, message))
-    page.on("pageerror", lambda error: desk.faults.append(str(error)))
-    page.on("request", lambda request: _asked(desk, request))
+    page = pages.take(base_url=client.url, viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
+    desk = Desk(client, page)
     page.goto("/")
     page.get_by_label("Access token").fill(client.token)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("navigation", name="Views")).to_be_visible(timeout=PATIENCE_MS)
     return desk
-
-
-def _heard(desk: Desk, message: ConsoleMessage) -> None:
-    if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
-        desk.faults.append(message.text)
-
-
-def _asked(desk: Desk, request: Request) -> None:
-    if not request.url.startswith((desk.client.url, "data:", "blob:")):
-        desk.faults.append(f"asked elsewhere: {request.url}")
