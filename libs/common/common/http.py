@@ -209,7 +209,7 @@ def _answer_errors(app: FastAPI, denied: Denied | None, answer: ErrorAnswer) -> 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", extra={"path": request.url.path}, exc_info=error)
         response = answer(request.scope, TallyrunError("internal error; it has been logged"))
-        response.raw_headers = completed(response.raw_headers, request.url.path)  # it comes about outside of `Edge`
+        response.raw_headers = completed(response.raw_headers)  # it comes about outside of `Edge`
         return response
 
 

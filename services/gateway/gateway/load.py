@@ -82,7 +82,7 @@ class Door:
                 return await self._app(scope, receive, send)
         except Overloaded as error:
             response = self._answer(scope, error)
-            response.raw_headers = completed(response.raw_headers, scope["path"])
+            response.raw_headers = completed(response.raw_headers)
             return await response(scope, receive, send)
 
 
