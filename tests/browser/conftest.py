@@ -10,15 +10,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from tests.browser.dashboard import Dashboard
-from tests.browser.desk import Desk, elsewhere
+from tests.browser.desk import PATIENCE_MS, Desk, elsewhere
 from tests.browser.desk import opened as desk_opened
 from tests.browser.history import history, publish
 from tests.browser.pages import Pages
 from tests.stack import Client, Stack, until
 
 from common.contracts.runs_v1 import RunCompleted
+
+expect.set_options(timeout=PATIENCE_MS)
 
 DAYS = 40
 A_DAY = 9
