@@ -4,11 +4,10 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.stack import Client, RunningSimulator, Simulator, Stack, until
+from tests.stack import Client, RunningSimulator, Simulator, Stack
 
 from common.engines.ports import free_port
 
@@ -59,21 +58,8 @@ def stack(
     }
     started = Stack(folder / "home", free_port(), environment)
     started.start()
-    load_sdks(started)
     yield started
     started.stop()
-
-
-def load_sdks(stack: Stack) -> None:
-    """Let the runner call each provider once: its first call loads an SDK, seconds of CPU that other cores may want."""
-    client = stack.admin().member_of_new_workspace("first calls")
-    for provider in ("openai", "anthropic"):
-        until(partial(called, client, provider), f"{provider} answers")
-
-
-def called(client: Client, provider: str) -> bool:
-    """Connect a key, which is tried at the provider; return whether that came in time."""
-    return client.connect(provider, f"key-{uuid.uuid4().hex}").status == 200
 
 
 @pytest.fixture
@@ -95,7 +81,7 @@ def stranger(admin: Client) -> Client:
 def client(stranger: Client) -> Client:
     """An admin of a fresh workspace, with a key for both providers."""
     for provider in ("openai", "anthropic"):
-        assert called(stranger, provider)
+        assert stranger.connect(provider, f"key-{uuid.uuid4().hex}").status == 200
     return stranger
 
 

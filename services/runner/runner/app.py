@@ -38,7 +38,7 @@ from runner.leases import Leases
 from runner.limits import Limits
 from runner.orders import Orders
 from runner.parking import Parking
-from runner.providers import Adapters, Answer
+from runner.providers import Answer, provider_for
 from runner.rejections import Rejections
 from runner.replies import OwnTopics, Replies
 from runner.settings import RunnerSettings
@@ -62,7 +62,7 @@ class Runner:
         self._settings = settings
         bootstrap = settings.kafka_bootstrap_servers
         specs = Providers.load(provider_settings).all()
-        self._adapters = Adapters(specs)
+        self._providers = {spec.name: provider_for(spec) for spec in specs}
         self._catalogues = {spec.name: spec.catalogue for spec in specs}
         self._vault = ServiceClient(str(settings.vault_url), "vault", speaker("runner", settings))
         leases = Leases(HttpVault(self._vault))
@@ -72,7 +72,7 @@ class Runner:
         self._cancelled = CancelledBatches(bootstrap, self._hurry)
         limits = Limits(settings.call_seconds)
         self._executor = Executor(
-            self._adapters,
+            self._providers,
             leases,
             limits,
             self._price,
@@ -103,7 +103,7 @@ class Runner:
         metrics.PARKED.set_function(lambda: self.consumer.parked)
         for kind, bulk in (("interactive", False), ("bulk", True)):
             metrics.IN_HAND.labels(kind).set_function(partial(self.consumer.in_hand, bulk=bulk))
-        for name in self._adapters:
+        for name in self._providers:
             metrics.PROVIDER_OPEN.labels(name).set_function(partial(limits.provider_open, name))
         metrics.KEYS_OPEN.set_function(lambda: limits.keys_open)
 
@@ -115,7 +115,8 @@ class Runner:
         """Consume and carry out until the end of the block, then drain."""
         await declare_topics(self._settings.kafka_bootstrap_servers, self._settings.kafka_replication)
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._adapters.close)
+            for provider in self._providers.values():
+                stack.push_async_callback(provider.close)
             stack.push_async_callback(self._vault.close)
             for part in (self._publisher, self._own_topics, self._evictions, self._cancelled):
                 await part.start()

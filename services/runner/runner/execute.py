@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from common.errors import (
     CallOutcomeUnknown,
     DeadlineExceeded,
     GrantRefused,
+    ProviderRejected,
     RunnerFault,
     TallyrunError,
     Unavailable,
@@ -91,13 +93,6 @@ class BatchOrders(Protocol):
         """Return what came of the run's order, or raise `CallFailed`, or a `TallyrunError` that is final."""
 
 
-class ProviderAdapters(Protocol):
-    """Through which providers are called."""
-
-    async def of(self, name: str) -> Provider:
-        """Return a provider's adapter, or raise `ProviderRejected` if there is none of that name."""
-
-
 class Cancelled(Protocol):
     """Which batches were cancelled."""
 
@@ -110,7 +105,7 @@ class Executor:
 
     def __init__(
         self,
-        adapters: ProviderAdapters,
+        providers: Mapping[str, Provider],
         leases: Leaser,
         limits: Limits,
         price: Pricer,
@@ -121,7 +116,7 @@ class Executor:
         call_seconds: float,
         previews: bool = True,
     ) -> None:
-        self._adapters = adapters
+        self._providers = providers
         self._leases = leases
         self._limits = limits
         self._price = price
@@ -157,7 +152,7 @@ class Executor:
 
     async def _attempts(self, progress: Progress, admitted: Admitted, slot: Slot) -> None:
         """Call until an answer, a final failure or the deadline. Each attempt leases anew: keys can be rotated."""
-        provider = await self._adapters.of(admitted.request.provider)
+        provider = self._provider(admitted.request.provider)
         while True:
             self._check_time(progress.run)
             progress.lease = await self._lease(admitted, slot)
@@ -185,6 +180,11 @@ class Executor:
         if wait := self._limits.try_key(key):
             message = f"Invalid API key: {run.provider} refused it several times in a row, connect again"
             raise _later("invalid_api_key", message, wait)
+
+    def _provider(self, name: str) -> Provider:
+        if (provider := self._providers.get(name)) is None:
+            raise ProviderRejected(f"provider '{name}' is not configured; known: {', '.join(sorted(self._providers))}")
+        return provider
 
     async def _lease(self, admitted: Admitted, slot: Slot) -> Lease:
         """Return a lease; a vault that is away is waited for until the deadline."""

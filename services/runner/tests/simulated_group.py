@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -297,7 +297,7 @@ class Process(app.Runner):
         """Runs called here whose outcome stands nowhere yet: what is lost with this process."""
         self._drained: asyncio.Task[None] | None = None
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("Publisher", "Journal", "Leases", "Adapters"):
+            for name in ("Publisher", "Journal", "Leases", "provider_for"):
                 patch.setattr(app, name, lambda _: self)
             for name in ("HttpVault", "ServiceClient", "Evictions"):
                 patch.setattr(app, name, lambda *_: SimpleNamespace())
@@ -372,12 +372,6 @@ class Process(app.Runner):
         assert token == self.world.grants[owner_of(run.run_id)]
         await self.connected()
         return Lease(secret="opens", key_id=run.workspace_id, version=1, revision=1, ttl_ms=1)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("openai",))
-
-    async def of(self, name: str) -> "Process":
-        return self
 
     async def call(self, operation: str, body: dict[str, Any], secret: object, timeout_seconds: float) -> Answer:
         """Wait for what the test answers; at the latest possible moment the provider answers by itself."""

@@ -25,7 +25,7 @@ from runner.deltas import Deltas
 from runner.dispatch import GivenBack, pause
 from runner.execute import Executor
 from runner.limits import Limits
-from runner.providers import Adapters, Answer, Provider
+from runner.providers import Answer, Provider, provider_for
 
 WORKSPACE = uuid4()
 REPLY_TO = ReplyTo(partition=3, instance="somebody")
@@ -72,13 +72,14 @@ async def simulator() -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def adapters(simulator: Running) -> AsyncIterator[Adapters]:
+async def providers(simulator: Running) -> AsyncIterator[dict[str, Provider]]:
     settings = ProviderSettings(
         openai_base_url=simulator.openai_base_url, anthropic_base_url=simulator.anthropic_base_url
     )
-    adapters = Adapters(Providers.load(settings).all())
+    adapters = {spec.name: provider_for(spec) for spec in Providers.load(settings).all()}
     yield adapters
-    await adapters.close()
+    for adapter in adapters.values():
+        await adapter.close()
 
 
 def run(**changes: Any) -> Admitted:
@@ -139,10 +140,10 @@ class NoOrders:
 
 
 def executor(
-    adapters: Adapters, leases: Leaser | None = None, call_seconds: float = 10, sender: Log | None = None
+    providers: dict[str, Provider], leases: Leaser | None = None, call_seconds: float = 10, sender: Log | None = None
 ) -> Executor:
     return Executor(
-        adapters,
+        providers,
         leases or Leaser(),
         Limits(call_seconds),
         five_cents,
@@ -153,9 +154,9 @@ def executor(
     )
 
 
-async def test_a_run_succeeds_with_everything_known_of_it(adapters: Adapters) -> None:
+async def test_a_run_succeeds_with_everything_known_of_it(providers: dict[str, Provider]) -> None:
     admitted = run()
-    completed = await executor(adapters).execute(admitted, Slot())
+    completed = await executor(providers).execute(admitted, Slot())
     assert completed.status == "succeeded"
     assert completed.output
     assert completed.output in (completed.response or "")
@@ -168,16 +169,16 @@ async def test_a_run_succeeds_with_everything_known_of_it(adapters: Adapters) ->
     assert (attempt.outcome, attempt.status_code, attempt.cost) == ("known", 200, completed.cost)
 
 
-async def test_anthropic_messages(adapters: Adapters) -> None:
+async def test_anthropic_messages(providers: dict[str, Provider]) -> None:
     body = {"model": "claude-haiku-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Name a river."}]}
-    completed = await executor(adapters).execute(run(provider="anthropic", operation="messages", body=body), Slot())
+    completed = await executor(providers).execute(run(provider="anthropic", operation="messages", body=body), Slot())
     assert completed.status == "succeeded"
     assert completed.usage.input > 0
 
 
-async def test_a_transient_failure_is_tried_again(simulator: Running, adapters: Adapters) -> None:
+async def test_a_transient_failure_is_tried_again(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(script=[{"kind": "server_error", "retry_after": 0.01}])
-    completed = await executor(adapters).execute(run(), Slot())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.status == "succeeded"
     assert [a.error for a in completed.attempts] == ["provider_unavailable", None]
 
@@ -188,25 +189,29 @@ async def test_a_transient_failure_is_tried_again(simulator: Running, adapters: 
     ("model_not_found", "model_not_found"),
     ("bad_request", "provider_rejected"),
 ])  # fmt: skip
-async def test_a_final_failure_is_called_once(simulator: Running, adapters: Adapters, kind: str, code: str) -> None:
+async def test_a_final_failure_is_called_once(
+    simulator: Running, providers: dict[str, Provider], kind: str, code: str
+) -> None:
     simulator.control(rules=[{"kind": kind}])
-    completed = await executor(adapters).execute(run(), Slot())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.status == "failed"
     assert completed.error is not None
     assert completed.error.code == code
     assert simulator.calls()["total"] == 1
 
 
-async def test_a_refused_key_drops_its_lease(simulator: Running, adapters: Adapters) -> None:
+async def test_a_refused_key_drops_its_lease(simulator: Running, providers: dict[str, Provider]) -> None:
     leases = Leaser(secret="refused")
-    await executor(adapters, leases).execute(run(), Slot())
+    await executor(providers, leases).execute(run(), Slot())
     assert leases.dropped == 1
 
 
-async def test_rate_limited_until_the_deadline_says_when_to_come_back(simulator: Running, adapters: Adapters) -> None:
+async def test_rate_limited_until_the_deadline_says_when_to_come_back(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
     simulator.control(rules=[{"kind": "rate_limited", "retry_after": 60}])
     before = now_ms()
-    completed = await executor(adapters).execute(run(), Slot())
+    completed = await executor(providers).execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "rate_limited"
     assert completed.error.retry_at is not None
@@ -214,52 +219,52 @@ async def test_rate_limited_until_the_deadline_says_when_to_come_back(simulator:
     assert simulator.calls()["total"] == 1
 
 
-async def test_no_attempt_starts_after_the_deadline(simulator: Running, adapters: Adapters) -> None:
-    completed = await executor(adapters).execute(run(deadline=now_ms() - 1), Slot())
+async def test_no_attempt_starts_after_the_deadline(simulator: Running, providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(deadline=now_ms() - 1), Slot())
     assert completed.status == "expired"
     assert completed.attempts == []
     assert simulator.calls()["total"] == 0
 
 
-async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, adapters: Adapters) -> None:
+async def test_a_timeout_leaves_the_outcome_unknown(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    completed = await executor(adapters, call_seconds=0.2).execute(run(on_unknown="fail"), Slot())
+    completed = await executor(providers, call_seconds=0.2).execute(run(on_unknown="fail"), Slot())
     assert completed.error is not None
     assert completed.error.code == "provider_timeout"
     assert [a.outcome for a in completed.attempts] == ["unknown"]
     assert not completed.cost.priced  # it may have been charged: never $0
 
 
-async def test_without_a_key_the_error_says_what_to_do(adapters: Adapters) -> None:
-    completed = await executor(adapters, Leaser(NoApiKey("connect openai first"))).execute(run(), Slot())
+async def test_without_a_key_the_error_says_what_to_do(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers, Leaser(NoApiKey("connect openai first"))).execute(run(), Slot())
     assert completed.error is not None
     assert (completed.error.code, completed.error.message) == ("no_api_key", "connect openai first")
 
 
-async def test_a_refused_grant_ends_the_run(adapters: Adapters) -> None:
-    completed = await executor(adapters, Leaser(GrantRefused("revoked"))).execute(run(), Slot())
+async def test_a_refused_grant_ends_the_run(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers, Leaser(GrantRefused("revoked"))).execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
 
-async def test_an_expired_grant_never_reaches_the_vault(adapters: Adapters) -> None:
+async def test_an_expired_grant_never_reaches_the_vault(providers: dict[str, Provider]) -> None:
     admitted, leases = run(), Leaser()
     expired = Admitted(admitted.request, admitted.grant.model_copy(update={"expires_at": 1}), "token")
-    completed = await executor(adapters, leases).execute(expired, Slot())
+    completed = await executor(providers, leases).execute(expired, Slot())
     assert completed.error is not None
     assert completed.error.code == "grant_refused"
 
 
-async def test_a_vault_that_is_away_is_waited_for(adapters: Adapters) -> None:
+async def test_a_vault_that_is_away_is_waited_for(providers: dict[str, Provider]) -> None:
     leases = Leaser(Unavailable("away"), Unavailable("away"))
-    assert (await executor(adapters, leases).execute(run(), Slot())).status == "succeeded"
+    assert (await executor(providers, leases).execute(run(), Slot())).status == "succeeded"
     assert leases.refusals == []
 
 
-async def test_a_released_run_makes_no_further_attempt(simulator: Running, adapters: Adapters) -> None:
+async def test_a_released_run_makes_no_further_attempt(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "rate_limited", "retry_after": 20}])
     slot = Slot()
-    task = asyncio.create_task(executor(adapters).execute(run(), slot))
+    task = asyncio.create_task(executor(providers).execute(run(), slot))
     while simulator.calls()["total"] == 0:
         await asyncio.sleep(0.01)
     slot.released.set()
@@ -268,25 +273,25 @@ async def test_a_released_run_makes_no_further_attempt(simulator: Running, adapt
     assert simulator.calls()["total"] == 1
 
 
-async def test_a_released_run_still_finishes_its_call(simulator: Running, adapters: Adapters) -> None:
+async def test_a_released_run_still_finishes_its_call(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(latency_ms=100)
     slot = Slot()
     slot.released.set()
-    assert (await executor(adapters).execute(run(), slot)).status == "succeeded"
+    assert (await executor(providers).execute(run(), slot)).status == "succeeded"
 
 
-async def test_an_unknown_provider_ends_the_run(adapters: Adapters) -> None:
-    completed = await executor(adapters).execute(run(provider="nowhere"), Slot())
+async def test_an_unknown_provider_ends_the_run(providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(provider="nowhere"), Slot())
     assert completed.error is not None
     assert "'nowhere' is not configured" in completed.error.message
 
 
-async def test_a_fault_of_ours_still_ends_the_run(adapters: Adapters) -> None:
+async def test_a_fault_of_ours_still_ends_the_run(providers: dict[str, Provider]) -> None:
     def broken(run: RunRequested, answer: Answer) -> Cost:
         raise ZeroDivisionError
 
     deltas = Deltas(Log())
-    executor = Executor(adapters, Leaser(), Limits(10), broken, deltas, Cancelled(), NoOrders(), call_seconds=10)
+    executor = Executor(providers, Leaser(), Limits(10), broken, deltas, Cancelled(), NoOrders(), call_seconds=10)
     completed = await executor.execute(run(), Slot())
     assert completed.error is not None
     assert completed.error.code == "runner_fault"
@@ -294,15 +299,15 @@ async def test_a_fault_of_ours_still_ends_the_run(adapters: Adapters) -> None:
     assert not completed.cost.priced  # the answer was paid for
 
 
-async def test_a_check_lists_models_and_costs_nothing(simulator: Running, adapters: Adapters) -> None:
-    completed = await executor(adapters).execute(run(operation="check", body={}), Slot())
+async def test_a_check_lists_models_and_costs_nothing(simulator: Running, providers: dict[str, Provider]) -> None:
+    completed = await executor(providers).execute(run(operation="check", body={}), Slot())
     assert (completed.status, completed.finish_reason, completed.cost.total) == ("succeeded", None, Decimal(0))
     assert simulator.calls()["total"] == 0
 
 
-async def test_cancellation_is_not_an_end(simulator: Running, adapters: Adapters) -> None:
+async def test_cancellation_is_not_an_end(simulator: Running, providers: dict[str, Provider]) -> None:
     simulator.control(rules=[{"kind": "hang"}])
-    task = asyncio.create_task(executor(adapters).execute(run(), Slot()))
+    task = asyncio.create_task(executor(providers).execute(run(), Slot()))
     while simulator.calls()["total"] == 0:
         await asyncio.sleep(0.01)
     task.cancel()
@@ -333,11 +338,11 @@ TOOLS = {
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-async def test_a_streamed_answer_is_the_same_in_the_end(adapters: Adapters, provider: str) -> None:
+async def test_a_streamed_answer_is_the_same_in_the_end(providers: dict[str, Provider], provider: str) -> None:
     for fields in ({}, {"n": 3}, {"max_tokens": 5}, {"tools": TOOLS[provider]}):
         log = Log()
-        streamed = await executor(adapters, sender=log).execute(streaming(provider, **fields), Slot())
-        whole = await executor(adapters).execute(streaming(provider, **{**fields, "stream": False}), Slot())
+        streamed = await executor(providers, sender=log).execute(streaming(provider, **fields), Slot())
+        whole = await executor(providers).execute(streaming(provider, **{**fields, "stream": False}), Slot())
         assert same(streamed) == same(whole), fields
         assert _answers(streamed) == _answers(whole), fields
         assert len(log.events) > 3
@@ -352,9 +357,9 @@ def _answers(run: RunCompleted) -> Any:
     return {name: value for name, value in body.items() if name != "id"}
 
 
-async def test_events_are_told_in_order_and_many_at_once(simulator: Running, adapters: Adapters) -> None:
+async def test_events_are_told_in_order_and_many_at_once(simulator: Running, providers: dict[str, Provider]) -> None:
     log = Log()
-    await executor(adapters, sender=log).execute(streaming(), Slot())
+    await executor(providers, sender=log).execute(streaming(), Slot())
     assert len({delta.call_id for delta in log.deltas}) == 1
     counted = 0
     for delta in log.deltas:
@@ -370,11 +375,11 @@ BREAKS = [("cut", "lost the connection"), ("end", "broke its answer off"), ("err
 @pytest.mark.parametrize(("how", "said"), BREAKS)
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 async def test_a_stream_that_breaks_off_is_not_tried_again(
-    simulator: Running, adapters: Adapters, provider: str, how: str, said: str
+    simulator: Running, providers: dict[str, Provider], provider: str, how: str, said: str
 ) -> None:
     simulator.control(rules=[{"break_after": 3, "break_by": how, "pace_ms": 30}])
     log = Log()
-    completed = await executor(adapters, sender=log).execute(streaming(provider), Slot())
+    completed = await executor(providers, sender=log).execute(streaming(provider), Slot())
     assert completed.error
     assert (completed.status, completed.error.code) == ("failed", "provider_unavailable")
     assert said in completed.error.message or "Internal server error" in completed.error.message
@@ -384,23 +389,27 @@ async def test_a_stream_that_breaks_off_is_not_tried_again(
     assert simulator.calls()["total"] == 1
 
 
-async def test_what_fails_before_the_first_event_is_tried_again(simulator: Running, adapters: Adapters) -> None:
+async def test_what_fails_before_the_first_event_is_tried_again(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
     failures = [{"kind": "server_error"}, {"break_after": 0, "break_by": "end"}]
     simulator.control(script=failures)
     log = Log()
-    completed = await executor(adapters, sender=log).execute(streaming(), Slot())
+    completed = await executor(providers, sender=log).execute(streaming(), Slot())
     assert completed.status == "succeeded"
     assert [attempt.outcome for attempt in completed.attempts] == ["known", "unknown", "known"]
     assert len({delta.call_id for delta in log.deltas}) == 1
     assert log.deltas[-1].last
 
 
-async def test_where_nobody_waits_a_broken_stream_is_tried_again(simulator: Running, adapters: Adapters) -> None:
+async def test_where_nobody_waits_a_broken_stream_is_tried_again(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
     for unheard in ({"reply_to": None}, {"batch_id": "batch_1"}):
         simulator.control(script=[{"break_after": 3}])
         log = Log()
         alone = replace(streaming(), request=streaming().request.model_copy(update=unheard))
-        completed = await executor(adapters, sender=log).execute(alone, Slot())
+        completed = await executor(providers, sender=log).execute(alone, Slot())
         assert (completed.status, len(completed.attempts), log.deltas) == ("succeeded", 2, [])
 
 
@@ -409,25 +418,27 @@ async def test_where_nobody_waits_a_broken_stream_is_tried_again(simulator: Runn
     {"reply_to": ReplyTo(partition=0, instance="me"), "batch_id": "batch_1"},
 ])  # fmt: skip
 async def test_no_pieces_go_into_a_topic_of_the_publishers_own_or_for_a_batch(
-    adapters: Adapters, changes: dict[str, Any]
+    providers: dict[str, Provider], changes: dict[str, Any]
 ) -> None:
     log = Log()
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Name a river."}], "stream": True}
-    completed = await executor(adapters, sender=log).execute(run(body=body, **changes), Slot())
+    completed = await executor(providers, sender=log).execute(run(body=body, **changes), Slot())
     assert (completed.status, log.deltas) == ("succeeded", [])
 
 
-async def test_pieces_that_cannot_be_sent_do_not_stop_the_run(adapters: Adapters) -> None:
+async def test_pieces_that_cannot_be_sent_do_not_stop_the_run(providers: dict[str, Provider]) -> None:
     log = Log()
     log.away = True
-    completed = await executor(adapters, sender=log).execute(streaming(), Slot())
+    completed = await executor(providers, sender=log).execute(streaming(), Slot())
     assert (completed.status, log.deltas) == ("succeeded", [])
 
 
-async def test_a_stream_that_is_cut_short_sends_nothing_more(simulator: Running, adapters: Adapters) -> None:
+async def test_a_stream_that_is_cut_short_sends_nothing_more(
+    simulator: Running, providers: dict[str, Provider]
+) -> None:
     simulator.control(rules=[{"pace_ms": 10}])
     log = Log()
-    task = asyncio.create_task(executor(adapters, sender=log).execute(streaming(), Slot()))
+    task = asyncio.create_task(executor(providers, sender=log).execute(streaming(), Slot()))
     while not log.deltas:
         await asyncio.sleep(0.01)
     task.cancel()
