@@ -194,16 +194,16 @@ class Runner:
         metrics.ended(completed, bulk=is_bulk(turn.topic))
 
     def _price(self, run: RunRequested, answer: Answer) -> Cost:
-        call = Call(run.model, answer.served_model, answer.service_tier, answer.usage, answer.price_context)
-        return price(self._catalogues[run.provider], call, datetime.now(UTC))
+        return self._priced(run.provider, run.model, answer, datetime.now(UTC))
 
     def _orders(self, settings: RunnerSettings) -> Orders:
         contents = cache(lambda: Objects(settings.files_url))
-        return Orders(contents, self._completions, self._price_batch, previews=settings.prompt_previews)
+        priced = partial(self._priced, batch=True)
+        return Orders(contents, self._completions, priced, previews=settings.prompt_previews)
 
-    def _price_batch(self, provider: str, model: str, answer: Answer, at: datetime) -> Cost:
+    def _priced(self, provider: str, model: str, answer: Answer, at: datetime, *, batch: bool = False) -> Cost:
         used = answer.served_model, answer.service_tier, answer.usage, answer.price_context
-        return price(self._catalogues[provider], Call(model, *used, batch=True), at)
+        return price(self._catalogues[provider], Call(model, *used, batch=batch), at)
 
     async def ready(self) -> None:
         """Raise `Unavailable` while this runner is no member of the group."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from common.contracts.credentials_v1 import Lease
 from common.contracts.runs_v1 import Attempt, Cost, RunCompleted, RunError, RunRequested, Status
@@ -76,7 +77,7 @@ class Progress:
             latency_ms=max(0, ended - started),
             queued_ms=max(0, started - self.run.accepted_at),
             **_key(self.lease),
-            **_answered(self.answer),
+            **answered(self.answer),
         )
 
     def _total(self) -> Cost:
@@ -105,7 +106,8 @@ def _key(lease: Lease | None) -> dict[str, object]:
     return {} if lease is None else {"key_id": lease.key_id, "key_version": lease.version}
 
 
-def _answered(answer: Answer | None) -> dict[str, object]:
+def answered(answer: Answer | None) -> dict[str, Any]:
+    """Return the fields of a completion that the answer tells."""
     if answer is None:
         return {}
     return {

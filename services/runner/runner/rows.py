@@ -10,7 +10,7 @@ from common.contracts.provider_batches_v1 import Collect
 from common.contracts.runs_v1 import BATCH_TIER, Cost, RunCompleted, RunError, RunRequested, Status
 from common.ids import named_run_id
 from common.pricing import STANDARD_TIERS
-from runner.progress import FREE, UNKNOWN
+from runner.progress import FREE, UNKNOWN, answered
 from runner.providers import Answer, CallFailed
 from runner.providers.batching import Unserved
 
@@ -55,7 +55,7 @@ class Ending:
         """Return the row's completion."""
         if isinstance(end, Answer):
             answer = _in_batch(end)
-            return self._completed(row, "succeeded", self._cost(row, answer), None, _answered(answer))
+            return self._completed(row, "succeeded", self._cost(row, answer), None, answered(answer))
         if isinstance(end, CallFailed):
             return self._failed(row, end)
         return self._unserved(row, end)
@@ -87,7 +87,7 @@ class Ending:
         return self._completed(row, "failed", FREE, error)
 
     def _completed(
-        self, row: Row, status: Status, cost: Cost, error: RunError | None, answered: dict[str, Any] | None = None
+        self, row: Row, status: Status, cost: Cost, error: RunError | None, told: dict[str, Any] | None = None
     ) -> RunCompleted:
         run, order = self._run, self._order
         return RunCompleted(
@@ -109,7 +109,7 @@ class Ending:
             prompt_preview=row.preview,
             key_id=self._lease.key_id,
             key_version=self._lease.version,
-            **(answered or {"service_tier": BATCH_TIER}),
+            **(told or {"service_tier": BATCH_TIER}),
         )
 
 
@@ -117,14 +117,3 @@ def _in_batch(answer: Answer) -> Answer:
     """Return the answer under the tier of batches; a tier that is dearer or cheaper than listed stays as it is."""
     listed = answer.service_tier is None or answer.service_tier in LISTED_TIERS
     return replace(answer, service_tier=BATCH_TIER) if listed else answer
-
-
-def _answered(answer: Answer) -> dict[str, Any]:
-    return {
-        "output": answer.output,
-        "response": answer.response,
-        "finish_reason": answer.finish_reason,
-        "served_model": answer.served_model,
-        "service_tier": answer.service_tier,
-        **({} if answer.usage is None else {"usage": answer.usage, "price_context": answer.price_context}),
-    }

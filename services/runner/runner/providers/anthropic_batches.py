@@ -11,6 +11,7 @@ from common.contracts.provider_batches_v1 import Standing
 from runner.providers.answer import Answer, CallFailed
 from runner.providers.batching import (
     FOUND_LATE_MS,
+    AtPath,
     Caller,
     Reading,
     Results,
@@ -38,12 +39,11 @@ UNSERVED: Mapping[str, Unserved] = {"expired": "expired", "canceled": "cancelled
 UNTOLD = 500
 
 
-class AnthropicBatches:
+class AnthropicBatches(AtPath):
     """A batch carries no mark: it is known by its time, its size and, once it has ended, the ids of its rows."""
 
     def __init__(self, caller: Caller, read: Reading) -> None:
-        self._caller = caller
-        self._read = read
+        super().__init__(caller, read, BATCHES, _standing)
 
     async def submit(self, sent: Sent, secret: SecretStr) -> Standing:
         """Make a batch of the part."""
@@ -64,15 +64,6 @@ class AnthropicBatches:
             elif await self._is(sent, standing.provider_batch or "", secret):
                 return standing
         return Standing(certain=certain)
-
-    async def look(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Return how a batch stands."""
-        return _standing(await self._caller.ask("GET", f"{BATCHES}/{batch_id}", secret))
-
-    async def cancel(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Ask for its end, and look."""
-        await self._caller.cancel(f"{BATCHES}/{batch_id}", secret)
-        return await self.look(batch_id, secret)
 
     async def results(self, batch_id: str, secret: SecretStr) -> Results:
         """Read the results."""

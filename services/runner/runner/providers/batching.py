@@ -161,6 +161,27 @@ class Caller:
         return response
 
 
+class AtPath:
+    """A batch endpoint of which each batch is looked at, and cancelled, under its id."""
+
+    def __init__(
+        self, caller: Caller, read: Reading, path: str, standing: Callable[[dict[str, Any]], Standing]
+    ) -> None:
+        self._caller = caller
+        self._read = read
+        self._path = path
+        self._standing = standing
+
+    async def look(self, batch_id: str, secret: SecretStr) -> Standing:
+        """Return how a batch stands."""
+        return self._standing(await self._caller.ask("GET", f"{self._path}/{batch_id}", secret))
+
+    async def cancel(self, batch_id: str, secret: SecretStr) -> Standing:
+        """Ask for its end, and look."""
+        await self._caller.cancel(f"{self._path}/{batch_id}", secret)
+        return await self.look(batch_id, secret)
+
+
 async def sized(pieces: Callable[[], AsyncIterator[bytes]]) -> dict[str, Any]:
     """Return content that is streamed, its length known before: some servers take no other."""
     size = 0

@@ -13,6 +13,7 @@ from common.contracts.runs_v1 import RunError
 from runner.providers.answer import Answer, CallFailed
 from runner.providers.batching import (
     FOUND_LATE_MS,
+    AtPath,
     Caller,
     Reading,
     Results,
@@ -41,12 +42,11 @@ FULL = "token_limit_exceeded"
 UNSERVED: Mapping[str, Unserved] = {"batch_expired": "expired", "batch_cancelled": "cancelled"}
 
 
-class OpenAIBatches:
+class OpenAIBatches(AtPath):
     """A batch carries its part's id in its metadata."""
 
     def __init__(self, caller: Caller, read: Reading) -> None:
-        self._caller = caller
-        self._read = read
+        super().__init__(caller, read, "/batches", _standing)
 
     async def submit(self, sent: Sent, secret: SecretStr) -> Standing:
         """Upload the part, and make a batch of it."""
@@ -67,15 +67,6 @@ class OpenAIBatches:
             if (millis(batch.get("created_at")) or 0) < sent.since - FOUND_LATE_MS:
                 break
         return Standing()
-
-    async def look(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Return how a batch stands."""
-        return _standing(await self._caller.ask("GET", f"/batches/{batch_id}", secret))
-
-    async def cancel(self, batch_id: str, secret: SecretStr) -> Standing:
-        """Ask for its end, and look."""
-        await self._caller.cancel(f"/batches/{batch_id}", secret)
-        return await self.look(batch_id, secret)
 
     async def results(self, batch_id: str, secret: SecretStr) -> Results:
         """Read the output file, then the error file."""
