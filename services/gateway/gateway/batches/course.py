@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from common.contracts.batch_answers_v1 import BatchRow
 from common.contracts.runs_v1 import RunCompleted
 from gateway.batches.again import End
-from gateway.batches.batch import Batch, Progress
+from gateway.batches.batch import Batch, Progress, change_of
 from gateway.batches.budget import Budget
 from gateway.batches.index import RowIndex
 from gateway.batches.rounds import round_id, round_of
@@ -24,6 +25,11 @@ class Refusal:
     provider: str
     code: str
     message: str
+
+    def paused(self) -> dict[str, Any]:
+        """Return the fields of a batch that waits for another key."""
+        reason = f"{self.code}: {self.provider} refuses the key: {self.message}"
+        return {"state": "paused", "paused_reason": reason, "paused_for": self.provider}
 
 
 class Course:
@@ -123,6 +129,10 @@ class Course:
             seconds_left=round(self.states.open / rate) if rate else None,
             read_up_to=self.read_up_to,
         )
+
+    def stored(self) -> dict[str, Any]:
+        """Return the fields of a batch that this is kept in."""
+        return {"progress": change_of(self.progress())}
 
     def _ended(self, row: int, number: int, end: End, run: RunCompleted | BatchRow, now: int) -> None:
         if self.states.ended(row, number, end, now):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 from common.contracts.runs_v1 import RunCompleted
 from common.errors import TooLarge, Unavailable
@@ -12,7 +11,7 @@ from common.kafka import OutcomeUnknown
 from common.objects import Objects
 from common.providers import Providers
 from gateway import metrics
-from gateway.batches.batch import Batch, change_of
+from gateway.batches.batch import Batch
 from gateway.batches.course import Course
 from gateway.batches.files import Files
 from gateway.batches.lease import Lease
@@ -68,19 +67,12 @@ class Feeder:
         with self._feeding.sending.replies.of_batch(self._lease.batch.id, self._told):
             if after_crash:
                 await self._truth.recover()
-            self._lease.told = self._stored
-            following = asyncio.create_task(self._truth.follow(), name=f"truth of {self._lease.batch.id}")
-            try:
+            self._lease.told = self._course.stored
+            async with self._truth.followed() as check:
                 while not self.stopping and not self._over():
-                    if following.done():
-                        following.result()
+                    check()
                     await self._step()
-            finally:
-                following.cancel()
         return not self.stopping
-
-    def _stored(self) -> dict[str, Any]:
-        return {"progress": change_of(self._course.progress())}
 
     async def _step(self) -> None:
         """Do what the moment asks for, then let rows end: they are replaced by the dozen, not one by one."""
@@ -127,9 +119,7 @@ class Feeder:
         refusal, self._course.refusal = self._course.refusal, None
         if refusal is None or self._paused:
             return
-        reason = f"{refusal.code}: {refusal.provider} refuses the key: {refusal.message}"
-        told = {"paused_reason": reason, "paused_for": refusal.provider}
-        self._paused = await self._lease.advance(("in_progress",), state="paused", **told)
+        self._paused = await self._lease.advance(("in_progress",), **refusal.paused())
 
     async def _feed(self) -> int:
         """Send the next rows and return how many were sent."""
@@ -168,7 +158,7 @@ class Feeder:
     async def _send(self, row: int, line: bytes, publish_by: int) -> bool:
         """Send a row; return whether the broker has it."""
         try:
-            request = await self._reader.read(line.removeprefix(b"\xef\xbb\xbf"))
+            request = await self._reader.read(line)
             await self._publish(row, request, publish_by)
         except OutcomeUnknown:
             self._course.states.unsure(row, publish_by)

@@ -41,4 +41,4 @@ class InputFile:
         if row is None:
             return None, None
         (content,) = await self._files.lines(self._file_id, *self._index.spans([row]))
-        return self._index.lines[row], orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))["body"]
+        return self._index.lines[row], orjson.loads(content)["body"]

@@ -9,7 +9,10 @@ MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Line:
-    """A line by its number from 1, its first byte, and the one behind its last. `content` None: it is too long."""
+    """A line by its number from 1, its first byte, and the one behind its last. `content` None: it is too long.
+
+    A mark before the first one is no part of it.
+    """
 
     number: int
     start: int
@@ -62,8 +65,8 @@ class _Splitter:
     def _line(self) -> Line | None:
         content = b"".join(self._parts) if self._kept <= self._longest else None
         self._parts, self._kept = [], 0
-        if self._start == 0 and content is not None:
-            content = content.removeprefix(MARK)
+        if self._start == 0 and content is not None and content.startswith(MARK):
+            content, self._start = content[len(MARK) :], len(MARK)
         if content is not None and not content.strip():
             return None
         return Line(self._number, self._start, self._place, content)

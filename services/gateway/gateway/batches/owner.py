@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from common.errors import NotFound, TallyrunError, Unavailable
 from common.ids import new_id, now_ms
 from gateway import metrics
-from gateway.batches.batch import CANCELLABLE, Claimed, LineError, Progress, change_of
+from gateway.batches.batch import CANCELLABLE, Batch, Claimed, LineError, Progress, change_of
 from gateway.batches.course import Course
 from gateway.batches.feeder import Feeder, Feeding
 from gateway.batches.finish import Finishing
@@ -18,7 +18,7 @@ from gateway.batches.parts import remove_parts
 from gateway.batches.provider_feeder import ProviderFeeder
 from gateway.batches.quote import Quoting
 from gateway.batches.rows import RowReader, pinned
-from gateway.batches.validate import Validated, validate
+from gateway.batches.validate import Limited, Validated, validate
 from gateway.models import Models, Resolved
 
 log = logging.getLogger(__name__)
@@ -173,8 +173,7 @@ class Carrying:
         reader = RowReader(self._resolve, batch.endpoint, batch.model) if self._fresh else pin
         content = self._feeding.files.read(batch.file_id)
         quoting = Quoting(self._feeding.analytics, batch.workspace_id) if self._fresh else None
-        discounted = batch.mode == "provider"
-        found = await validate(content, reader, quoting, limited=batch.max_cost is not None, discounted=discounted)
+        found = await validate(content, reader, quoting, limited=_limited(batch))
         how = chosen(batch.mode, found.kinds, batch.deadline - batch.created_at)
         if (error := refused(batch.mode, how)) is not None:
             found.add(error)
@@ -204,7 +203,7 @@ class Carrying:
             return False
         self._feeder = None
         self.lease.told = dict
-        ended: dict[str, Any] = {"finalizing_at": now_ms(), **UNPAUSED, "progress": change_of(course.progress())}
+        ended: dict[str, Any] = {"finalizing_at": now_ms(), **UNPAUSED, **course.stored()}
         await self.lease.advance(("in_progress", "paused", "cancelling"), state="finalizing", **ended)
         return True
 
@@ -220,6 +219,12 @@ class Carrying:
         assert isinstance(progress, Progress)
         await self.lease.advance(("finalizing",), progress=change_of(progress), **known)
         metrics.BATCHES.labels(str(known["state"])).inc()
+
+
+def _limited(batch: Batch) -> Limited:
+    if batch.max_cost is None:
+        return None
+    return "discounted" if batch.mode == "provider" else "listed"
 
 
 def _known(reader: RowReader, found: Validated) -> dict[str, Any]:

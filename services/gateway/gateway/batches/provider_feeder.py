@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 from common.contracts.runs_v1 import RunError
 from common.ids import now_ms
 from gateway import metrics
-from gateway.batches.batch import State, change_of
+from gateway.batches.batch import State
 from gateway.batches.carry import ABANDONED_MS, TURN_SECONDS, Carrier, stops_at
-from gateway.batches.course import Course
+from gateway.batches.course import Course, Refusal
 from gateway.batches.feeder import AT_ONCE, LOST_MS, Feeding
 from gateway.batches.lease import Lease
 from gateway.batches.mode import Kind, Kinds
@@ -48,22 +47,18 @@ class ProviderFeeder:
         if after_crash:
             await self._truth.recover()
             await self._recover()
-        self._lease.told = self._stored
-        following = asyncio.create_task(self._truth.follow(), name=f"truth of {self._lease.batch.id}")
+        self._lease.told = self._course.stored
         try:
-            while not self.stopping and not self._over():
-                if following.done():
-                    following.result()
-                await self._step()
-                await asyncio.sleep(TURN_SECONDS)
+            async with self._truth.followed() as check:
+                while not self.stopping and not self._over():
+                    check()
+                    await self._step()
+                    await asyncio.sleep(TURN_SECONDS)
         finally:
-            for task in (following, *self._carried):
+            for task in self._carried:
                 task.cancel()
-            await asyncio.gather(following, *self._carried, return_exceptions=True)
+            await asyncio.gather(*self._carried, return_exceptions=True)
         return not self.stopping
-
-    def _stored(self) -> dict[str, Any]:
-        return {"progress": change_of(self._course.progress())}
 
     def _over(self) -> bool:
         return not self._course.states.open and not self._course.budget.unconfirmed and not self._under_way
@@ -180,7 +175,7 @@ class ProviderFeeder:
         lines = await self._feeding.files.lines(self._lease.batch.file_id, *self._course.index.spans(rows))
         for row, line in zip(rows, lines, strict=True):
             try:
-                request = await self._reader.read(line.removeprefix(b"\xef\xbb\xbf"))
+                request = await self._reader.read(line)
             except LineFault as error:  # validation lets none of these through, unless a provider was removed
                 log.error("a row cannot be fed: %s", error)  # noqa: TRY400 - the reason is enough
                 self._course.give_up(row, now_ms())
@@ -215,8 +210,7 @@ class ProviderFeeder:
 
     async def _refused(self, provider: str, error: RunError) -> None:
         """Pause the batch until there is a key."""
-        reason = f"{error.code}: {provider} refuses the key: {error.message}"
-        await self._lease.advance(("in_progress",), state="paused", paused_reason=reason, paused_for=provider)
+        await self._lease.advance(("in_progress",), **Refusal(provider, error.code, error.message).paused())
 
 
 def _shown_soon(part: FormedPart) -> bool:

@@ -39,7 +39,7 @@ class Quotes:
             return await self._models.resolve(workspace_id, name)
 
         reader, quoting = RowReader(resolve, None, model), Quoting(self._history, workspace_id)
-        found = await validate(self._files.read(file.id), reader, quoting, limited=False)
+        found = await validate(self._files.read(file.id), reader, quoting)
         how = chosen(mode, found.kinds, lifetime_ms)
         if (error := refused(mode, how)) is not None:
             found.add(error)

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
@@ -50,6 +52,21 @@ class Truth:
         self._course = course
         self._analytics = analytics
         self._cursor: str | None = None
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[Callable[[], None]]:
+        """Follow the truth meanwhile; yield what raises whatever ended that."""
+        following = asyncio.create_task(self.follow(), name=f"truth of {self._lease.batch.id}")
+
+        def check() -> None:
+            if following.done():
+                following.result()
+
+        try:
+            yield check
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
     async def follow(self) -> None:
         """Read the truth, page by page, for ever."""

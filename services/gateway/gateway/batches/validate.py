@@ -22,7 +22,7 @@ MOST_ROWS = 50_000
 """As OpenAI's batches have it: https://platform.openai.com/docs/guides/batch"""
 
 Limited = Literal["listed", "discounted"] | None
-"""At which price each row is bounded, if it is."""
+"""At which price each row is bounded, as a spend limit needs it: discounted is that of the providers' own batches."""
 
 LISTED_ERRORS = 100
 ROWS_AT_ONCE = 50
@@ -57,18 +57,11 @@ async def validate(
     reader: RowReader,
     quoting: Quoting | None = None,
     *,
-    limited: bool,
-    discounted: bool = False,
+    limited: Limited = None,
 ) -> Validated:
-    """Read the whole file. `limited`: the batch has a spend limit, so that every row needs a bound.
-
-    `discounted`: at the price of the providers' own batches, where the catalogue knows one.
-
-    `quoting` adds the rows up that are good.
-    """
+    """Read the whole file; `quoting` adds the rows up that are good."""
     found = Validated()
-    limit: Limited = ("discounted" if discounted else "listed") if limited else None
-    async for row in read_rows(content, reader, found.index, limited=limit):
+    async for row in read_rows(content, reader, found.index, limited=limited):
         if isinstance(row, LineError):
             found.add(row)
             continue

@@ -20,7 +20,7 @@ from gateway.batches import validate as validating
 from gateway.batches.batch import LineError
 from gateway.batches.lines import lines
 from gateway.batches.rows import RowReader
-from gateway.batches.validate import Validated, validate
+from gateway.batches.validate import Limited, Validated, validate
 from gateway.models import Resolved
 
 OPENAI = ProviderSpec(name="openai", wire="openai", base_url=HttpUrl("https://example.org"), catalogue="openai")
@@ -43,7 +43,7 @@ async def resolve(name: str) -> Resolved:
     raise UnknownModel(f"model: '{name}' is in no catalogue", param="model")
 
 
-async def validated(rows: list[Any] | bytes, *, limited: bool = False, **fields: Any) -> Validated:
+async def validated(rows: list[Any] | bytes, *, limited: Limited = None, **fields: Any) -> Validated:
     reader = RowReader(resolve, fields.get("endpoint"), fields.get("model"))
     content = rows if isinstance(rows, bytes) else jsonl(rows)
     return await validate(pieces(content, 1000), reader, limited=limited)
@@ -61,6 +61,13 @@ async def test_lines_are_those_of_the_whole_file(parts: list[bytes], size: int, 
     kept = [(n, line if len(line) <= 15 else None) for n, line in wanted if len(line) > 15 or line.strip()]
     assert [(line.number, line.content) for line in found] == kept
     assert [content[line.start : line.end] for line in found] == [line for n, line in wanted if n in dict(kept)]
+
+
+async def test_an_editors_mark_is_no_part_of_the_first_line() -> None:
+    content = b'\xef\xbb\xbf{"a": 1}\n{"b": 2}\n'
+    found = [line async for line in lines(pieces(content, 2), longest=100)]
+    assert [content[line.start : line.end] for line in found] == [line.content for line in found]
+    assert [line.content for line in found] == [b'{"a": 1}', b'{"b": 2}']
 
 
 def nested(depth: int) -> list[Any]:
@@ -154,7 +161,7 @@ async def test_a_spend_limit_needs_a_price_and_a_bound() -> None:
         row(2, body={**CHAT, "messages": [{"role": "user", "content": [image]}]}),
         row(3, body={**CHAT, "messages": [{"role": "user", "content": [document]}]}),
     ]
-    found = await validated(rows, limited=True)
+    found = await validated(rows, limited="listed")
     assert [(error.line, error.code) for error in found.errors] == [(2, "unpriced_model"), (4, "unbounded_cost")]
     plain, with_image = found.index.bound(0), found.index.bound(1)
     size = len(json.dumps(rows[0]))
