@@ -1,38 +1,29 @@
-"""A dashboard in a browser, as a test drives it; everything that a user would call a fault is written down."""
+"""A dashboard in a browser, as a test drives it."""
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from playwright.sync_api import ConsoleMessage, Error, Page, Request, Response
+from playwright.sync_api import Page, Response
+from tests.browser.watched import Watched
 
 SETTLED_MS = 15_000
 
 
-class Dashboard:
-    """A page on the dashboard. `faults`: console errors, script errors, requests that leave the origin."""
+class Dashboard(Watched):
+    """A page on the dashboard."""
 
     def __init__(self, page: Page, url: str) -> None:
-        self.page = page
+        super().__init__(page, url)
         self.context = page.context
         self.url = url
-        self.faults: list[str] = []
         self.requested: list[Response] = []
         self.expected: set[int] = set()
         """Statuses that a test provokes: a browser prints each as an error."""
-        self._heard: dict[Any, Callable[..., None]] = {
-            "console": self._console,
-            "pageerror": self._script,
-            "request": self._request,
-            "response": self._response,
-        }
-        for event, hear in self._heard.items():
-            page.on(event, hear)
+        self.hear("response", self._response)
 
-    def leave(self) -> None:
-        """Hear nothing more of the page."""
-        for event, hear in self._heard.items():
-            self.page.remove_listener(event, hear)
+    def provoked(self, text: str) -> bool:
+        """Whether it is of a status that is expected."""
+        return any(f"status of {status}" in text for status in self.expected)
 
     def sign_in_quietly(self, token: str) -> None:
         """Start a session without the form, as its request would."""
@@ -67,17 +58,5 @@ class Dashboard:
             self.page.locator(".card", has=self.page.locator(f'dt:text-is("{name}")')).locator(".figure").inner_text()
         )
 
-    def _console(self, message: ConsoleMessage) -> None:
-        provoked = any(f"status of {status}" in message.text for status in self.expected)
-        if message.type in ("error", "warning") and not provoked:
-            self.faults.append(f"console: {message.text}")
-
-    def _script(self, error: Error) -> None:
-        self.faults.append(f"script: {error}")
-
     def _response(self, response: Response) -> None:
         self.requested.append(response)
-
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith((self.url, "data:", "blob:")):
-            self.faults.append(f"outside: {request.url}")

@@ -2,12 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, expect
+from playwright.sync_api import Locator, Page, expect
 from tests.browser.pages import Pages
+from tests.browser.watched import Watched
 from tests.stack import Client
 
 PATIENCE_MS = 20_000
@@ -15,25 +15,16 @@ REFUSED = "Failed to load resource:"
 """What Chromium itself writes of an answer that is an error, or is none, which a test may have meant."""
 
 
-@dataclass
-class Desk:
-    """One person's browser, signed in with a token; `faults` is what its console said."""
+class Desk(Watched):
+    """One person's browser, signed in with a token."""
 
-    client: Client
-    page: Page
-    faults: list[str] = field(default_factory=list)
+    def __init__(self, client: Client, page: Page) -> None:
+        super().__init__(page, client.url)
+        self.client = client
 
-    def __post_init__(self) -> None:
-        for event, hear in self._heard().items():
-            self.page.on(event, hear)
-
-    def leave(self) -> None:
-        """Hear nothing more of the page."""
-        for event, hear in self._heard().items():
-            self.page.remove_listener(event, hear)
-
-    def _heard(self) -> dict[Any, Callable[..., None]]:
-        return {"console": self._console, "pageerror": self._script, "request": self._request}
+    def provoked(self, text: str) -> bool:
+        """Whether it is of an answer."""
+        return text.startswith(REFUSED)
 
     def go(self, view: str) -> Page:
         """Open a view by its address and wait until it is shown."""
@@ -60,17 +51,6 @@ class Desk:
     def holds(self, secret: str) -> bool:
         """Whether the secret is anywhere that a script, an extension or the next person at the screen could find it."""
         return bool(self.page.evaluate(EVERYWHERE, secret))
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith(REFUSED):
-            self.faults.append(message.text)
-
-    def _script(self, error: Error) -> None:
-        self.faults.append(str(error))
-
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith((self.client.url, "data:", "blob:")):
-            self.faults.append(f"asked elsewhere: {request.url}")
 
     def blameless(self) -> None:
         """Fail where axe-core finds a serious or critical fault in what is shown."""
